@@ -1,0 +1,36 @@
+"""Blind photo denoising with a small skip-connected autoencoder.
+
+    import denoiser
+
+    model = denoiser.load()                     # the bundled weights; or a folder, or "user/repo" on the Hub
+    photo = denoiser.open_image("noisy.jpg")    # Photo: upright pixels, alpha, ICC profile, EXIF, bit depth
+    clean = model(photo)                        # Photo; level=None is blind, level=25 says sigma = 25/255
+    denoiser.save_image(clean, "clean.png")
+
+    array = model.denoise(array)                # H×W×3 uint8, uint16 or float32 in [0, 1] -> same shape and dtype
+    level = model.estimate_level(array)         # the blind estimate on the 0-255 scale
+
+`level` is the noise strength that people see, on the 0-255 scale; `sigma` is the same on [0, 1]. Whatever can't be
+used raises a DenoiserError that says what to do.
+"""
+
+from . import metrics, noise
+from .errors import DenoiserError, ImageError, WeightsError
+from .image_io import Photo, open_image, save_image
+from .inference import MAX_LEVEL, Denoiser, add_noise, compare, load
+
+__all__ = [
+    "MAX_LEVEL",
+    "Denoiser",
+    "DenoiserError",
+    "ImageError",
+    "Photo",
+    "WeightsError",
+    "add_noise",
+    "compare",
+    "load",
+    "metrics",
+    "noise",
+    "open_image",
+    "save_image",
+]

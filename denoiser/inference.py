@@ -1,0 +1,173 @@
+"""The denoiser that people call: arrays or photos in, the same kind out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import metrics, noise
+from .errors import DenoiserError, ImageError
+from .image_io import Photo
+from .tiling import Progress, tiled
+from .weights import BUNDLED, Weights, load_weights
+
+MAX_LEVEL = 100.0  # above it there is nothing left to restore
+MAX_FLOAT = 10.0  # no noise takes [0, 1] pixels there: such an array is on another scale
+FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+
+
+def load(source: str | Path = BUNDLED, revision: str | None = None, device: str = "auto") -> Denoiser:
+    """Load a denoiser: the bundled weights, a model folder, or a Hub repository "user/name" at a revision.
+
+    device is a PyTorch device name; "auto" takes a GPU where there is one. Raises WeightsError where the weights can't
+    be had, DenoiserError where there is no such device.
+    """
+    return Denoiser(load_weights(source, revision), device)
+
+
+class Denoiser:
+    """A network on a device, applied to pictures of any size in bounded memory.
+
+    level is the strength of the noise on the 0-255 scale, from 0 (the input comes back untouched) to 100. None, the
+    default, is blind: the level is estimated from the picture, at every pixel.
+    """
+
+    def __init__(self, weights: Weights, device: str = "auto") -> None:
+        self.weights = weights
+        self.device = pick_device(device)
+        self._model = weights.model.eval().to(self.device, memory_format=torch.channels_last)
+
+    @property
+    def steerable(self) -> bool:
+        """Whether a level can be given; a classic network is blind only."""
+        return self._model.steerable
+
+    def __call__(self, photo: Photo, level: float | None = None, on_progress: Progress | None = None) -> Photo:
+        """Denoise a photo; alpha, ICC profile, EXIF and bit depth stay. See denoise for the rest."""
+        return photo.with_pixels(self.denoise(photo.pixels, level, on_progress))
+
+    def denoise(
+        self, pixels: np.ndarray, level: float | None = None, on_progress: Progress | None = None
+    ) -> np.ndarray:
+        """Denoise pixels of shape H×W×3, H×W×1 or H×W; shape and dtype stay.
+
+        uint8 and uint16 span their range; float32 is on [0, 1] and may exceed it, as unclipped noise does, while the
+        result never does. Grey pixels are denoised as a colour picture of three equal channels. on_progress is called
+        with (tiles done, tiles in all) and may raise to stop. Raises ImageError for anything else.
+        """
+        tensor = _as_tensor(pixels)
+        _check_level(level)
+        if level is not None and not self.steerable:
+            raise ImageError(f"{self.weights.source} is blind only and takes no noise level. Leave the level on auto.")
+        if level == 0:
+            return np.clip(pixels, 0, 1) if pixels.dtype == np.float32 else pixels.copy()
+        sigma = None
+        if level is not None:
+            sigma = torch.full((1, 1, 1, 1), noise.sigma_from_level(level), device=self.device)
+        scale = FULL_SCALE[pixels.dtype]
+
+        def restore(tile: Tensor) -> Tensor:
+            clean = self._model(self._as_input(tile, scale), sigma)
+            if tile.shape[1] == 1:
+                clean = clean.mean(dim=1, keepdim=True)
+            clean = clean.clamp(0, 1).mul(scale)
+            return clean.to("cpu") if tile.is_floating_point() else clean.round().to("cpu", tile.dtype)
+
+        with torch.inference_mode():
+            restored = tiled(restore, tensor, on_progress=on_progress)
+        return restored[0].permute(1, 2, 0).reshape(pixels.shape).numpy()
+
+    def estimate_level(self, pixels: np.ndarray) -> float:
+        """Estimate the noise level of pixels as denoise takes them, on the 0-255 scale: the mean over the picture.
+
+        For a network without an estimator (a classic one) it is the RMS of what the network would remove.
+        """
+        tensor = _as_tensor(pixels)
+        scale = FULL_SCALE[pixels.dtype]
+
+        def sigma_map(tile: Tensor) -> Tensor:
+            noisy = self._as_input(tile, scale)
+            if self.steerable:
+                return self._model.estimate_sigma(noisy).cpu()
+            return (noisy - self._model(noisy)).square().mean(dim=1, keepdim=True).cpu()
+
+        with torch.inference_mode():
+            mean = float(tiled(sigma_map, tensor).double().mean())
+        return noise.level_from_sigma(mean if self.steerable else math.sqrt(mean))
+
+    def _as_input(self, tile: Tensor, scale: float) -> Tensor:
+        """A tile of raw values as the network takes it: float32 RGB on [0, 1], channels last, on the device."""
+        floats = tile.to(self.device, torch.float32).div(scale).expand(-1, 3, -1, -1)
+        return floats.contiguous(memory_format=torch.channels_last)
+
+
+def add_noise(photo: Photo, level: float, seed: int = 0) -> Photo:
+    """Add Gaussian noise of a level from 0 to 100 to a photo; clipped and rounded as a file needs it.
+
+    The same seed gives the same noise. Raises ImageError for a level that is no such number.
+    """
+    if level is None:
+        raise ImageError(f"A noise level is needed: a number from 0 to {MAX_LEVEL:g}.")
+    _check_level(level)
+    scale = FULL_SCALE[photo.pixels.dtype]
+    generator = torch.Generator().manual_seed(seed)
+    noisy = noise.gaussian(_as_floats(photo.pixels), noise.sigma_from_level(level), generator)
+    raw = (noisy.clamp(0, 1) * scale).round()[0].permute(1, 2, 0).numpy().astype(photo.pixels.dtype)
+    return photo.with_pixels(raw.reshape(photo.pixels.shape))
+
+
+def compare(photo: Photo, reference: Photo) -> dict[str, float]:
+    """PSNR in dB and SSIM of a photo against its clean reference of the same size: {"psnr": ..., "ssim": ...}.
+
+    SSIM is left out for pictures smaller than its 11x11 window. Raises ImageError where the sizes differ.
+    """
+    if photo.pixels.shape != reference.pixels.shape:
+        raise ImageError(f"Photos of shape {photo.pixels.shape} and {reference.pixels.shape} can't be compared.")
+    pair = _as_floats(photo.pixels), _as_floats(reference.pixels)
+    scores = {"psnr": float(metrics.psnr(*pair))}
+    if min(photo.height, photo.width) > 2 * metrics.SSIM_RADIUS:
+        scores["ssim"] = float(metrics.ssim(*pair))
+    return scores
+
+
+def pick_device(name: str) -> torch.device:
+    """A PyTorch device by name; "auto" is a GPU where there is one. Raises DenoiserError if it isn't there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DenoiserError(f"There is no device {name!r} here. Use auto, cpu, or a GPU such as cuda.") from error
+    return device
+
+
+def _check_level(level: Any) -> None:
+    if level is None:
+        return
+    number = isinstance(level, (int, float, np.number)) and not isinstance(level, bool)
+    if not number or not 0 <= level <= MAX_LEVEL:
+        raise ImageError(f"The noise level is {level!r}. Give a number from 0 to {MAX_LEVEL:g}, or none for auto.")
+
+
+def _as_tensor(pixels: Any) -> Tensor:
+    """Checked pixels as a (1, C, H, W) view of their own memory, raw values, C = 1 or 3."""
+    if not isinstance(pixels, np.ndarray):
+        raise ImageError(f"Pixels are a {type(pixels).__name__}; a NumPy array is needed.")
+    if pixels.dtype not in FULL_SCALE:
+        raise ImageError(f"Pixels are {pixels.dtype}; uint8, uint16 or float32 (on [0, 1]) is needed.")
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)) or pixels.size == 0:
+        raise ImageError(f"Pixels have shape {pixels.shape}; H×W, H×W×1 or H×W×3 is needed, with no side of 0.")
+    if pixels.dtype == np.float32 and not (np.abs(pixels).max() <= MAX_FLOAT):  # NaN fails the comparison too
+        raise ImageError("Float pixels must be finite and on [0, 1], which noise may exceed. Divide by 255 first.")
+    planes = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
+    return torch.from_numpy(planes).permute(2, 0, 1)[None]
+
+
+def _as_floats(pixels: np.ndarray) -> Tensor:
+    return _as_tensor(pixels).float() / FULL_SCALE[pixels.dtype]

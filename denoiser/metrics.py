@@ -1,0 +1,58 @@
+"""How close a picture is to its reference: PSNR, SSIM and the argmax-channel accuracy.
+
+All take two float tensors of shape (N, C, H, W) with values in [0, 1] and return one value a picture, shape (N,).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SSIM_RADIUS = 5  # an 11x11 window
+SSIM_SIGMA = 1.5
+SSIM_K1, SSIM_K2 = 0.01, 0.03
+
+
+def psnr(image: Tensor, reference: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB over all pixels and channels, peak 1; infinite for identical pictures."""
+    return -10 * torch.log10((image - reference).square().flatten(1).mean(dim=1))
+
+
+def ssim(image: Tensor, reference: Tensor) -> Tensor:
+    """Structural similarity, at most 1, the mean over pixels and channels (Wang et al. 2004).
+
+    The window is Gaussian, 11x11 with sigma 1.5, and only positions where it fits inside the picture count.
+    Raises ValueError where a side is shorter than the window.
+    """
+    side = 2 * SSIM_RADIUS + 1
+    if min(image.shape[-2:]) < side:
+        raise ValueError(f"SSIM needs pictures of at least {side}x{side} pixels, not {tuple(image.shape[-2:])}")
+    maps = _smooth(torch.cat([image, reference, image**2, reference**2, image * reference], dim=1))
+    mean_a, mean_b, square_a, square_b, product = maps.chunk(5, dim=1)
+    variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
+    covariance = product - mean_a * mean_b
+    c1, c2 = SSIM_K1**2, SSIM_K2**2
+    score = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    score = score / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
+    return score.flatten(1).mean(dim=1)
+
+
+def _smooth(maps: Tensor) -> Tensor:
+    """Weigh each map with the Gaussian window, keeping only positions where it fits."""
+    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=maps.dtype, device=maps.device)
+    window = torch.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
+    window = window / window.sum()
+    channels = maps.shape[1]
+    column = window.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    row = window.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    return F.conv2d(F.conv2d(maps, column, groups=channels), row, groups=channels)
+
+
+def argmax_channel_accuracy(image: Tensor, reference: Tensor) -> Tensor:
+    """The share of pixels whose largest channel is the right one, in [0, 1]; the first of equals counts as largest.
+
+    It is what Keras calls categorical accuracy when the channels are taken for classes: a weak measure of a picture,
+    printed because the reference network's report ("86 % accuracy") uses it.
+    """
+    return (image.argmax(dim=1) == reference.argmax(dim=1)).flatten(1).float().mean(dim=1)

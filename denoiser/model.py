@@ -1,0 +1,286 @@
+"""The networks: skip-connected denoising autoencoders with strided convolutions down and transposed convolutions up.
+
+Tensors are float32 RGB, shape (N, 3, H, W), values in [0, 1]; sigma, the standard deviation of the noise, is on the
+same scale. Any H and W from 1 up is accepted and returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import WeightsError
+
+MAX_WIDTH = 1024  # channels of one level; a config from the Hub that asks for more is refused
+MAX_BLOCKS = 64  # residual blocks of one level, likewise
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the weights need to be loaded: the shape of the network. Travels as config.json beside them.
+
+    Raises WeightsError, naming the field, where a value can't be built.
+    """
+
+    architecture: str = "residual"  # "residual" (ours, steerable) or "classic" (the reference network, blind only)
+    widths: tuple[int, ...] = (48, 96, 192)  # channels per level (residual), per encoder layer (classic: six)
+    encoder_blocks: tuple[int, ...] = (2, 2, 4)  # residual blocks per level, the bottleneck last; classic: none
+    decoder_blocks: tuple[int, ...] = (2, 2)  # residual blocks per level on the way up, top level first
+    normalization: str = "none"  # "none" or "batch"
+    dropout: float = 0.0  # share of activations dropped in training
+    negative_slope: float = 0.1  # of the LeakyReLU
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "encoder_blocks", "decoder_blocks"):
+            value = getattr(self, name)
+            if not isinstance(value, (list, tuple)) or not all(type(item) is int for item in value):
+                raise WeightsError(f"Config field {name!r} is {value!r}; a list of integers is expected.")
+            object.__setattr__(self, name, tuple(value))
+        residual = self.architecture == "residual"
+        levels = len(self.widths)
+        checks = {
+            "architecture": self.architecture in ("residual", "classic"),
+            "widths": all(1 <= width <= MAX_WIDTH for width in self.widths)
+            and (2 <= levels <= 6 if residual else levels == 6),
+            "encoder_blocks": all(0 <= count <= MAX_BLOCKS for count in self.encoder_blocks)
+            and len(self.encoder_blocks) == (levels if residual else 0),
+            "decoder_blocks": all(0 <= count <= MAX_BLOCKS for count in self.decoder_blocks)
+            and len(self.decoder_blocks) == (levels - 1 if residual else 0),
+            "normalization": self.normalization in ("none", "batch"),
+            "dropout": type(self.dropout) in (int, float) and 0 <= self.dropout < 1,
+            "negative_slope": type(self.negative_slope) in (int, float) and 0 <= self.negative_slope < 1,
+        }
+        for name, valid in checks.items():
+            if not valid:
+                raise WeightsError(f"Config field {name!r} is {getattr(self, name)!r}, which no network here can have.")
+
+
+PRESETS = {
+    "base": ModelConfig(),
+    "classic": ModelConfig(
+        architecture="classic",
+        widths=(64, 64, 128, 128, 256, 512),
+        encoder_blocks=(),
+        decoder_blocks=(),
+        normalization="batch",
+        dropout=0.2,
+        negative_slope=0.3,
+    ),
+}
+
+
+class DenoisingAutoencoder(nn.Module):
+    """A denoising autoencoder that takes any picture size and, if it is steerable, a noise level map.
+
+    A steerable network returns `noisy - sigma * f(noisy, sigma)`: f predicts the noise at unit strength, so sigma = 0
+    is the identity by construction, and a larger sigma removes more. Where no sigma is given, a small estimator
+    predicts it per pixel from the noisy picture, which makes the network blind (the two-network scheme of CBDNet, Guo
+    et al. 2019; the noise level map as an input is FFDNet's, Zhang et al. 2018).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        if config.architecture == "classic":
+            self.estimator = None
+            self.body: nn.Module = ClassicBody(config)
+            self.multiple = 16
+        else:
+            self.estimator = NoiseLevelEstimator(config.negative_slope)
+            self.body = ResidualBody(config)
+            self.multiple = max(2 ** len(config.widths), NoiseLevelEstimator.STRIDE)
+
+    @property
+    def steerable(self) -> bool:
+        """Whether the network takes a noise level; a classic one is blind only."""
+        return self.estimator is not None
+
+    def estimate_sigma(self, noisy: Tensor) -> Tensor:
+        """Predict the noise level map: (N, 3, H, W) -> (N, 1, H, W), at least 0. Steerable networks only."""
+        assert self.estimator is not None, "a classic network has no noise level estimator"
+        height, width = noisy.shape[-2:]
+        return self.estimator(pad_to_multiple(noisy, self.multiple))[..., :height, :width]
+
+    def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """Remove the noise: (N, 3, H, W) -> (N, 3, H, W), not clipped to [0, 1].
+
+        sigma, broadcastable to (N, 1, H, W), is the noise level map; None estimates it. Only for steerable networks.
+        """
+        assert sigma is None or self.steerable, "a classic network takes no noise level"
+        height, width = noisy.shape[-2:]
+        padded = pad_to_multiple(noisy, self.multiple)
+        if not self.steerable:
+            return self.body(padded)[..., :height, :width]
+        if sigma is None:
+            sigma = self.estimator(padded)
+        else:
+            sigma = pad_to_multiple(sigma.expand(noisy.shape[0], 1, height, width), self.multiple)
+        unit_noise = self.body(torch.cat([padded, sigma], dim=1))
+        return (padded - sigma * unit_noise)[..., :height, :width]
+
+
+def pad_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
+    """Extend right and bottom by reflection, or by the edge where a picture is too small to be reflected."""
+    height, width = pixels.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if not (bottom or right):
+        return pixels
+    mode = "reflect" if bottom < height and right < width else "replicate"
+    return F.pad(pixels, (0, right, 0, bottom), mode=mode)
+
+
+class NoiseLevelEstimator(nn.Module):
+    """Predicts sigma per pixel from windows of 57x57, at an eighth of the resolution: (N, 3, H, W) -> (N, 1, H, W)."""
+
+    STRIDE = 8
+
+    def __init__(self, negative_slope: float) -> None:
+        super().__init__()
+
+        def layer(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
+            conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+            return [conv, nn.LeakyReLU(negative_slope)]
+
+        self.layers = nn.Sequential(
+            *layer(3, 24, kernel=5, stride=2),
+            *layer(24, 48, kernel=3, stride=2),
+            *layer(48, 48, kernel=3, stride=1),
+            *layer(48, 64, kernel=3, stride=2),
+            *layer(64, 64, kernel=3, stride=1),
+            *layer(64, 64, kernel=3, stride=1),
+            nn.Conv2d(64, 1, kernel_size=1),
+        )
+        initialize_kaiming(self, negative_slope)
+        nn.init.constant_(self.layers[-1].bias, -3.0)  # softplus(-3) is a level of 12: a start in the usual range
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        sigma = F.softplus(self.layers(noisy))
+        return F.interpolate(sigma, scale_factor=self.STRIDE, mode="bilinear", align_corners=False)
+
+
+class ResidualBody(nn.Module):
+    """The `base` autoencoder: picture and noise level map (N, 4, H, W) -> noise at unit strength (N, 3, H, W).
+
+    Nothing runs at full resolution: on a CPU that is where the time goes. The first convolution halves the picture,
+    the last transposed one doubles it (kernel 4, stride 2: each output pixel is covered evenly, so no checkerboard).
+    Skips between mirrored levels are added.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        self.head = nn.Conv2d(4, widths[0], kernel_size=4, stride=2, padding=1)
+        self.encoder = nn.ModuleList(
+            residual_blocks(width, count, config) for width, count in zip(widths, config.encoder_blocks, strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            residual_blocks(width, count, config) for width, count in zip(widths, config.decoder_blocks, strict=False)
+        )
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in pairs)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs)
+        self.tail = nn.ConvTranspose2d(widths[0], 3, kernel_size=4, stride=2, padding=1)
+        initialize_kaiming(self, config.negative_slope)
+        nn.init.normal_(self.tail.weight, std=1e-3)  # starts as the identity: x - sigma * 0
+
+    def forward(self, picture_and_map: Tensor) -> Tensor:
+        features = self.head(picture_and_map)
+        skips = []
+        for blocks, down in zip(self.encoder, self.down, strict=False):
+            features = blocks(features)
+            skips.append(features)
+            features = down(features)
+        features = self.encoder[-1](features)
+        for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
+            features = blocks(up(features) + skips.pop())
+        return self.tail(features)
+
+
+class ResidualBlock(nn.Module):
+    """features + conv(LeakyReLU(conv(features))), with normalisation and dropout where the config asks for them."""
+
+    def __init__(self, width: int, config: ModelConfig) -> None:
+        super().__init__()
+        batch_norm = config.normalization == "batch"
+        layers = [
+            nn.Conv2d(width, width, kernel_size=3, padding=1),
+            nn.BatchNorm2d(width) if batch_norm else None,
+            nn.LeakyReLU(config.negative_slope, inplace=True),
+            nn.Dropout2d(config.dropout) if config.dropout else None,
+            nn.Conv2d(width, width, kernel_size=3, padding=1),
+            nn.BatchNorm2d(width) if batch_norm else None,
+        ]
+        self.layers = nn.Sequential(*(layer for layer in layers if layer is not None))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.layers(features)
+
+
+def residual_blocks(width: int, count: int, config: ModelConfig) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(width, config) for _ in range(count)))
+
+
+def initialize_kaiming(module: nn.Module, negative_slope: float) -> None:
+    """He et al. 2015, for every convolution; biases start at zero."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(layer.weight, a=negative_slope, mode="fan_in")
+            nn.init.zeros_(layer.bias)
+        if isinstance(layer, ResidualBlock):
+            last = [part for part in layer.layers if isinstance(part, nn.Conv2d)][-1]
+            last.weight.data.mul_(0.1)  # without normalisation, deep sums of full-size branches grow too fast
+
+
+class ClassicBody(nn.Module):
+    """The reference network, kept exactly: (N, 3, H, W) -> (N, 3, H, W) in [0, 1], H and W multiples of 16.
+
+    Every layer but the last is convolution -> LeakyReLU -> dropout -> batch norm; skips are concatenated.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        w0, w1, w2, w3, w4, w5 = config.widths
+
+        def down(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+            return block(nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2))
+
+        def up(inputs: int, outputs: int) -> nn.Sequential:
+            return block(nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1))
+
+        def block(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+            activation = nn.LeakyReLU(config.negative_slope)
+            norm = nn.BatchNorm2d(conv.out_channels) if config.normalization == "batch" else nn.Identity()
+            return nn.Sequential(conv, activation, nn.Dropout(config.dropout), norm)
+
+        self.encode0 = down(3, w0, kernel=3)
+        self.encode1 = down(w0, w1, kernel=3, stride=2)
+        self.encode2 = down(w1, w2, kernel=5, stride=2)
+        self.encode2b = down(w2, w3, kernel=3)
+        self.encode3 = down(w3, w4, kernel=5, stride=2)
+        self.encode4 = down(w4, w5, kernel=3, stride=2)
+        self.up3 = up(w5, w5)
+        self.decode3 = down(w5 + w4, w4, kernel=3)
+        self.up2 = up(w4, w3)
+        self.decode2 = down(w3 + w2, w2, kernel=5)
+        self.up1 = up(w2, w1)
+        self.decode1 = down(w1 + w1, w1, kernel=5)
+        self.up0 = up(w1, w0)
+        self.decode0 = nn.Conv2d(w0 + w0, 3, kernel_size=3, padding=1)
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.orthogonal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        level0 = self.encode0(noisy)
+        level1 = self.encode1(level0)
+        level2 = self.encode2(level1)
+        level3 = self.encode3(self.encode2b(level2))
+        level4 = self.encode4(level3)
+        features = self.decode3(torch.cat([self.up3(level4), level3], dim=1))
+        features = self.decode2(torch.cat([self.up2(features), level2], dim=1))
+        features = self.decode1(torch.cat([self.up1(features), level1], dim=1))
+        return torch.sigmoid(self.decode0(torch.cat([self.up0(features), level0], dim=1)))

@@ -1,0 +1,276 @@
+"""Photo files: what comes back upright and unchanged, and what is refused in words fit for a web page."""
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageFile
+
+from denoiser import image_io
+from denoiser.errors import ImageError
+from denoiser.image_io import Photo, is_photo_name, open_image, save_image
+
+ORIENTATION, MAKE, EXIF_IFD, TAKEN = 274, 271, 0x8769, 36867
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GREY_ICC, CMYK_ICC = SRGB[:16] + b"GRAY" + SRGB[20:], SRGB[:16] + b"CMYK" + SRGB[20:]  # only the header is looked at
+# What each value of Orientation asks for: the rows and columns swapped or not, then mirrored along these axes.
+TO_UPRIGHT = {1: (0, ()), 2: (0, 1), 3: (0, (0, 1)), 4: (0, 0), 5: (1, ()), 6: (1, 1), 7: (1, (0, 1)), 8: (1, 0)}
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def exif_bytes(orientation=None):
+    exif = Image.Exif()
+    exif[MAKE] = "Maker"
+    exif[EXIF_IFD] = {TAKEN: "2024:01:02 03:04:05"}
+    if orientation is not None:
+        exif[ORIENTATION] = orientation
+    return exif.tobytes()
+
+
+def parse_exif(data):
+    exif = Image.Exif()
+    exif.load(data)
+    return exif
+
+
+def assert_same(photo, pixels, alpha=None):
+    assert photo.pixels.dtype == pixels.dtype
+    np.testing.assert_array_equal(photo.pixels, pixels)
+    np.testing.assert_array_equal(photo.alpha, alpha)
+
+
+@pytest.mark.parametrize("orientation", TO_UPRIGHT)
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_every_orientation_is_turned_upright(tmp_path, suffix, orientation):
+    stored, path = noise(5, 7, 3), tmp_path / f"photo.{suffix}"
+    Image.fromarray(stored).save(path, exif=exif_bytes(orientation), lossless=True)
+    photo = open_image(path)
+    swapped, mirrored = TO_UPRIGHT[orientation]
+    assert_same(photo, np.flip(stored.swapaxes(0, 1) if swapped else stored, mirrored))
+    exif = parse_exif(photo.exif)
+    assert ORIENTATION not in exif and exif[MAKE] == "Maker" and exif.get_ifd(EXIF_IFD)[TAKEN].startswith("2024")
+
+
+def test_a_turned_16_bit_photo_keeps_its_depth(tmp_path):
+    stored = noise(5, 7, dtype=np.uint16)
+    Image.fromarray(stored).save(tmp_path / "x.png", exif=exif_bytes(6))
+    assert_same(open_image(tmp_path / "x.png"), np.rot90(stored, -1))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "channels", "dtype", "alpha"),
+    [
+        *((suffix, (3,), np.uint8, False) for suffix in (".png", ".webp", ".tif", ".tiff", ".bmp")),
+        *((suffix, (3,), np.uint8, True) for suffix in (".png", ".webp", ".tif")),
+        *((suffix, (), np.uint8, False) for suffix in (".png", ".tif", ".bmp")),
+        *((suffix, (), np.uint8, True) for suffix in (".png", ".tif")),
+        *((suffix, (), np.uint16, False) for suffix in (".png", ".tif")),
+    ],
+)
+@pytest.mark.parametrize("exif", [None, exif_bytes()], ids=["bare", "exif"])
+def test_lossless_formats_give_back_every_bit(tmp_path, suffix, channels, dtype, alpha, exif):
+    icc = SRGB if channels else GREY_ICC
+    photo = Photo(noise(6, 9, *channels, dtype=dtype), noise(6, 9, dtype=dtype) if alpha else None, icc, exif)
+    save_image(photo, tmp_path / f"x{suffix}")
+    again = open_image(tmp_path / f"x{suffix}")
+    assert_same(again, photo.pixels, photo.alpha)
+    assert (again.height, again.width, again.bit_depth) == (6, 9, 16 if dtype == np.uint16 else 8)
+    assert again.icc_profile == (None if suffix == ".bmp" else icc)
+    assert (again.exif is None) == (exif is None or suffix == ".bmp")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".avif"])
+def test_lossy_formats_stay_close_and_keep_metadata(tmp_path, suffix):
+    y, x = np.mgrid[0:32, 0:48]
+    photo = Photo(np.stack([4 * x, 4 * y, x + y], -1).astype(np.uint8), None, SRGB, exif_bytes())
+    save_image(photo, tmp_path / f"x{suffix}")
+    again = open_image(tmp_path / f"x{suffix}")
+    assert np.abs(again.pixels.astype(int) - photo.pixels).mean() < 2
+    assert again.icc_profile == SRGB and parse_exif(again.exif)[MAKE] == "Maker"
+    save_image(photo, tmp_path / f"low{suffix}", quality=20)
+    assert (tmp_path / f"low{suffix}").stat().st_size < (tmp_path / f"x{suffix}").stat().st_size
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_palette_becomes_colour_with_its_transparency(tmp_path, suffix):
+    index = noise(6, 9) % 4
+    image, palette = Image.frombytes("P", (9, 6), index.tobytes()), noise(4, 3)
+    image.putpalette(palette.tobytes())
+    image.save(tmp_path / f"plain{suffix}")
+    assert_same(open_image(tmp_path / f"plain{suffix}"), palette[index])
+    image.save(tmp_path / f"clear{suffix}", transparency=2)
+    assert_same(open_image(tmp_path / f"clear{suffix}"), palette[index], np.where(index == 2, 0, 255).astype(np.uint8))
+
+
+def test_one_bit_becomes_grey_and_a_profile_for_colour_is_left_out(tmp_path):
+    bits = noise(6, 9) > 127
+    Image.fromarray(bits).save(tmp_path / "x.png", icc_profile=SRGB)
+    photo = open_image(tmp_path / "x.png")
+    assert_same(photo, np.where(bits, 255, 0).astype(np.uint8))
+    assert photo.icc_profile is None
+
+
+@pytest.mark.parametrize("profile", [None, CMYK_ICC, b"broken"], ids=["none", "cmyk", "broken"])
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_cmyk_becomes_rgb_without_its_profile(tmp_path, suffix, profile):
+    image = Image.new("CMYK", (9, 6), (0, 255, 255, 0))
+    image.save(tmp_path / f"x.{suffix}", icc_profile=profile)
+    photo = open_image(tmp_path / f"x.{suffix}")
+    assert photo.pixels.shape == (6, 9, 3) and photo.icc_profile is None
+    red, green, blue = photo.pixels[3, 4].astype(int)
+    assert red > 150 and green < 100 and blue < 100
+
+
+def test_grey_16_bit_in_other_forms(tmp_path):
+    values = noise(6, 9, dtype=np.uint16)
+    Image.fromarray(values.astype(np.int32)).save(tmp_path / "wide.tif")  # mode I
+    assert_same(open_image(tmp_path / "wide.tif"), values)
+    Image.frombytes("I;16B", (9, 6), values.astype(">u2").tobytes()).save(tmp_path / "big_endian.tif")
+    assert_same(open_image(tmp_path / "big_endian.tif"), values)
+    Image.fromarray(values).save(tmp_path / "negative.tif")
+    tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation: 1 = black is zero, 0 = white is zero
+    stored = (tmp_path / "negative.tif").read_bytes()
+    (tmp_path / "negative.tif").write_bytes(stored.replace(tag + b"\1", tag + b"\0"))
+    assert_same(open_image(tmp_path / "negative.tif"), 65535 - values)
+    Image.fromarray(values).save(tmp_path / "key.png", transparency=int(values[0, 0]))
+    assert open_image(tmp_path / "key.png").alpha[0, 0] == 0
+
+
+def test_16_bit_is_rounded_for_8_bit_formats(tmp_path):
+    save_image(Photo(np.array([[0, 128, 129, 32768, 65535]], np.uint16)), tmp_path / "x.bmp")
+    assert_same(open_image(tmp_path / "x.bmp"), np.array([[0, 0, 1, 128, 255]], np.uint8))
+
+
+def test_the_first_frame_and_the_first_picture_of_an_mpo_are_read(tmp_path):
+    first, second = (Image.new("RGB", (9, 6), colour) for colour in ("white", "black"))
+    for name in ("x.gif", "x.webp", "x.png", "x.mpo"):
+        first.save(tmp_path / name, save_all=True, append_images=[second])
+        assert open_image(tmp_path / name).pixels.min() > 250
+
+
+def test_damaged_exif_does_not_cost_the_photo(tmp_path):
+    stored = noise(6, 9, 3)
+    Image.fromarray(stored).save(tmp_path / "x.png", exif=b"Exif\0\0not an EXIF block")
+    photo = open_image(tmp_path / "x.png")
+    assert_same(photo, stored)
+    assert photo.exif is None
+
+
+def png_header(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+def encoded(format, mode="RGB", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(noise(64, 64, 3)).convert(mode).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("missing.jpg", None, "can't be found"),
+        ("empty.jpg", b"", "empty"),
+        ("text.jpg", b"Dear diary, today I took a photo.", "not a JPEG"),
+        ("photo.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        ("photo.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        ("photo.dng", encoded("TIFF"), "RAW"),
+        ("drawing.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a JPEG"),
+        ("float.tif", encoded("TIFF", "F"), "floating-point"),
+        *((f"cut.{format}", encoded(format)[:-2000], "damaged") for format in ("JPEG", "PNG", "TIFF", "BMP", "GIF")),
+        *((f"cut.{format}", encoded(format)[:60], None) for format in ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "AVIF")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+def test_a_bad_file_is_named_without_its_folder(tmp_path, name, content, words):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImageError, match=words) as caught:
+        open_image(str(tmp_path / name))
+    assert name in str(caught.value) and str(tmp_path) not in str(caught.value)
+    with pytest.raises(ImageError, match=f"{tmp_path.name!r} is a folder"):
+        open_image(tmp_path)
+
+
+@pytest.mark.parametrize(("width", "height"), [(50_000, 50_000), (10_001, 10_000), (65_501, 1), (2_000_000_000, 1)])
+def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch, recwarn, width, height):
+    (tmp_path / "bomb.png").write_bytes(png_header(width, height))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"'bomb\.png' .*megapixels"):
+        open_image(tmp_path / "bomb.png")
+    assert not recwarn.list
+
+
+def test_too_many_bytes_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "x.png").write_bytes(encoded("PNG"))
+    monkeypatch.setattr(image_io, "MAX_FILE_BYTES", 100)
+    with pytest.raises(ImageError, match=r"x\.png"):
+        open_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "photo", "words"),
+    [
+        ("x.jpg", Photo(noise(6, 9, 3), noise(6, 9)), "transparency"),
+        ("x.bmp", Photo(noise(6, 9, 3), noise(6, 9)), "transparency"),
+        ("x.png", Photo(noise(6, 9, 3, dtype=np.uint16)), "16 bits"),
+        ("x.tif", Photo(noise(6, 9, dtype=np.uint16), noise(6, 9, dtype=np.uint16)), "16 bits"),
+        ("x.webp", Photo(noise(1, 16_384)), "16,383"),
+        ("x.jpg", Photo(noise(65_501, 1)), "65,500"),
+        ("x.jpg", Photo(noise(6, 9), exif=bytes(70_000)), "written"),
+        ("x.gif", Photo(noise(6, 9)), r"\.png, \.jpg"),
+        ("x", Photo(noise(6, 9)), r"\.png, \.jpg"),
+        ("missing/x.png", Photo(noise(6, 9)), "folder"),
+    ],
+)
+def test_a_save_that_fails_leaves_the_folder_as_it_was(tmp_path, name, photo, words):
+    if (tmp_path / name).parent == tmp_path:
+        (tmp_path / name).write_bytes(b"what was there")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ImageError, match=words) as caught:
+        save_image(photo, tmp_path / name)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_save_cut_short_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(source, target):
+        raise OSError(28, "No space left on device", str(source))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(ImageError, match="No space left"):
+        save_image(Photo(noise(6, 9)), tmp_path / "x.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_opaque_alpha_is_no_obstacle_and_a_new_file_has_ordinary_permissions(tmp_path):
+    save_image(Photo(noise(6, 9, 3), np.full((6, 9), 255, np.uint8)), tmp_path / "x.jpg")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "x.jpg").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert open_image(tmp_path / "x.jpg").alpha is None
+
+
+def test_photo_refuses_what_is_not_one():
+    photo = Photo(noise(6, 9, 3), noise(6, 9))
+    assert_same(photo.with_pixels(noise(6, 9)), noise(6, 9), photo.alpha)
+    for bad in (noise(9, 6, 3), noise(6, 9, 3).astype(np.float32), noise(6, 9, 2), noise(6, 9, 3, dtype=np.uint16)):
+        with pytest.raises(ImageError):
+            photo.with_pixels(bad)
+
+
+def test_photo_names():
+    assert is_photo_name("folder/IMG_1.JPG") and is_photo_name("x.tiff")
+    assert not any(map(is_photo_name, ["notes.txt", "x.heic", "jpg", "._IMG_1.jpg"]))

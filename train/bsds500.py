@@ -1,0 +1,122 @@
+"""The Berkeley BSDS500 photos: download, check, unpack, and the splits that this project uses.
+
+Arbelaez, Maire, Fowlkes, Malik: "Contour Detection and Hierarchical Image Segmentation", PAMI 2011. The photos are for
+non-commercial research and education; they are fetched from Berkeley and never redistributed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .config import ConfigError
+
+URL = "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz"
+MEMBERS = "BSR/BSDS500/data/images/"
+COUNTS = {"train": 200, "val": 100, "test": 200}
+MAX_PHOTO_BYTES = 1 << 20  # the largest of the 500 has about 150 KB: a member far above that is not one of them
+CACHE = Path("data/bsds500")
+
+# The validation photos that are not in CBSD68 (the other 68 are): models are chosen by these, never by CBSD68.
+VALIDATION_IDS = frozenset(
+    [
+        "156065",
+        "361010",
+        "37073",
+        "376043",
+        "38082",
+        "38092",
+        "385039",
+        "41033",
+        "41069",
+        "42012",
+        "42049",
+        "43074",
+        "45096",
+        "54082",
+        "55073",
+        "58060",
+        "62096",
+        "65033",
+        "66053",
+        "69015",
+        "69020",
+        "69040",
+        "76053",
+        "78004",
+        "8023",
+        "85048",
+        "86000",
+        "86016",
+        "86068",
+        "87046",
+        "89072",
+        "97033",
+    ]
+)
+
+
+def photo_paths(root: Path = CACHE) -> dict[str, list[Path]]:
+    """The photos of each split, downloading them first where they are not in `root` yet.
+
+    Returns {"train": 200 paths, "val": 100, "test": 200}. Raises ConfigError where they can't be had.
+    """
+    if not _complete(root):
+        _download(root)
+    return {split: sorted((root / split).glob("*.jpg")) for split in COUNTS}
+
+
+def validation_paths(root: Path = CACHE) -> list[Path]:
+    """The 32 photos of the validation split that are not in CBSD68."""
+    return [path for path in photo_paths(root)["val"] if path.stem in VALIDATION_IDS]
+
+
+def _complete(root: Path) -> bool:
+    return all(len(list((root / split).glob("*.jpg"))) == count for split, count in COUNTS.items())
+
+
+def _download(root: Path) -> None:
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix="bsds500-") as folder:
+        archive, unpacked = Path(folder, "bsds500.tgz"), Path(folder, "photos")
+        try:
+            _fetch(URL, archive)
+            _unpack(archive, unpacked)
+        except (urllib.error.URLError, tarfile.TarError, OSError, EOFError) as error:
+            raise ConfigError(
+                f"BSDS500 could not be fetched from {URL} ({error}). Check the network, unpack the archive by hand so "
+                f"that {root}/train, {root}/val and {root}/test hold its photos, or train on --data synthetic."
+            ) from error
+        if not _complete(unpacked):
+            found = {split: len(list((unpacked / split).glob("*.jpg"))) for split in COUNTS}
+            raise ConfigError(f"the archive at {URL} holds {found} photos where {COUNTS} are expected")
+        shutil.rmtree(root, ignore_errors=True)
+        unpacked.rename(root)
+
+
+def _fetch(url: str, target: Path) -> None:
+    with urllib.request.urlopen(url, timeout=30) as response, target.open("wb") as file:
+        size = int(response.headers.get("Content-Length") or 0)
+        with tqdm(total=size or None, unit="B", unit_scale=True, desc="BSDS500") as bar:
+            while chunk := response.read(1 << 18):
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Take the photos out, by name: nothing else in the archive can reach the disk."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            name = Path(member.name)
+            split = name.parent.name
+            wanted = member.name == f"{MEMBERS}{split}/{name.name}" and split in COUNTS and name.suffix == ".jpg"
+            if wanted and member.isfile() and member.size <= MAX_PHOTO_BYTES:
+                (target / split).mkdir(parents=True, exist_ok=True)
+                with (target / split / name.name).open("wb") as file:
+                    shutil.copyfileobj(tar.extractfile(member), file)

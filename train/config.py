@@ -1,0 +1,140 @@
+"""One frozen dataclass says everything about a run; the command line flags are made from its fields."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import get_args, get_origin, get_type_hints
+
+
+class ConfigError(ValueError):
+    """A setting that can't be used; the message says what came and what is accepted."""
+
+
+def setting(default: object, help: str, choices: tuple[str, ...] | None = None) -> object:
+    """A dataclass field with the text that --help shows and the values that are accepted."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The settings of one training run. The defaults are the recipe of `base`."""
+
+    model: str = setting("base", "which network to train", ("base", "classic"))
+    data: tuple[str, ...] = setting(("bsds400",), "bsds500, bsds400 (with the test split), synthetic, or photo folders")
+    val: str | None = setting(None, "a folder of photos to choose the best weights by (default: the data's own)")
+    output_dir: str = setting("runs/base", "where checkpoints, metrics and weights go")
+    init: str | None = setting(None, "start from these weights: a model folder or a Hub repo")
+    resume: bool = setting(False, "continue the run in the output folder exactly where it stopped")
+
+    steps: int = setting(200_000, "optimizer steps in all")
+    max_minutes: float | None = setting(None, "stop after this long; the learning rate falls to zero by then")
+    batch_size: int = setting(16, "crops a step")
+    crop: int = setting(64, "side of the square crops in pixels, a multiple of 16")
+    augmentation: str = setting("dihedral", "flips and quarter turns, or the reference's own", ("dihedral", "classic"))
+
+    sigma_law: str = setting("uniform", "distribution of the noise level", ("uniform", "exponential"))
+    max_level: float = setting(75.0, "uniform law: levels are drawn from 0 to this (0-255 scale)")
+    mean_level: float = setting(38.25, "exponential law: its mean (0-255 scale; the reference's 0.15)")
+    level_per_batch: bool = setting(False, "draw one noise level a batch instead of one a crop")
+    clip_share: float = setting(0.0, "share of the noisy crops that is clipped to [0, 1]")
+    quantize_share: float = setting(0.5, "share of the noisy crops that is clipped and rounded to 8 bits")
+
+    loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "mse"))
+    learning_rate: float = setting(1e-3, "peak learning rate of AdamW")
+    weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")
+    warmup_steps: int = setting(200, "steps over which the learning rate rises from zero")
+    schedule: str = setting("cosine", "learning rate after the warm-up", ("cosine", "constant"))
+    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0 leaves them alone")
+    ema_decay: float = setting(0.999, "decay of the averaged weights, which are what is measured and kept; 0: none")
+
+    validation_steps: int = setting(1000, "steps between validations")
+    validation_photos: int = setting(8, "how many of the validation photos are used during training")
+    checkpointing_steps: int = setting(500, "steps between checkpoints")
+    device: str = setting("auto", "auto, cpu, cuda, ...")
+    compile: bool = setting(False, "compile the network with torch.compile (worth it on a GPU)")
+    seed: int = setting(0, "seed of everything random")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            choices, value = item.metadata["choices"], getattr(self, item.name)
+            if choices and value not in choices:
+                raise ConfigError(f"{flag(item.name)} is {value!r}; choose one of {', '.join(choices)}")
+        object.__setattr__(self, "data", tuple(self.data))
+        positive = ("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate")
+        positive += ("validation_steps", "validation_photos", "checkpointing_steps")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be above 0")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise ConfigError(f"--max-minutes is {self.max_minutes}; it must be above 0")
+        if self.crop % 16:
+            raise ConfigError(f"--crop is {self.crop}; it must be a multiple of 16")
+        if not (self.clip_share >= 0 and self.quantize_share >= 0 and self.clip_share + self.quantize_share <= 1):
+            raise ConfigError("--clip-share and --quantize-share must be at least 0 and together at most 1")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"--ema-decay is {self.ema_decay}; it must be at least 0 and below 1")
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+RECIPES = {
+    "base": TrainConfig(),
+    # The reference's own: Adam 2e-3, MSE, batches of 20, ten of them an epoch, 150 epochs, one clipped noise level a
+    # batch from an exponential law, its own augmentation.
+    "classic": TrainConfig(
+        model="classic",
+        data=("bsds500",),
+        output_dir="runs/classic",
+        steps=1500,
+        batch_size=20,
+        crop=256,
+        augmentation="classic",
+        sigma_law="exponential",
+        level_per_batch=True,
+        clip_share=1.0,
+        quantize_share=0.0,
+        loss="mse",
+        learning_rate=2e-3,
+        warmup_steps=0,
+        schedule="constant",
+        max_grad_norm=0.0,
+        ema_decay=0.0,
+        validation_steps=100,
+        checkpointing_steps=50,
+    ),
+}
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag a field; a flag that is not given leaves the recipe of --model as it is."""
+    hints = get_type_hints(TrainConfig)
+    for item in fields(TrainConfig):
+        kind = hints[item.name]
+        options: dict[str, object] = {"default": argparse.SUPPRESS, "help": _help(item)}
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            if get_origin(kind) is tuple:
+                options["nargs"] = "+"
+            inner = next((option for option in get_args(kind) if option not in (type(None), Ellipsis)), kind)
+            options["type"] = inner
+            options["choices"] = item.metadata["choices"]
+        parser.add_argument(flag(item.name), **options)
+
+
+def _help(item: object) -> str:
+    assert item.default is not MISSING
+    shown = " ".join(item.default) if isinstance(item.default, tuple) else item.default
+    return item.metadata["help"].replace("%", "%%") + ("" if shown is None else f" (base: {shown})")
+
+
+def config_from_flags(values: dict[str, object]) -> TrainConfig:
+    """The recipe of the chosen network with the given flags in place of its settings."""
+    names = {item.name for item in fields(TrainConfig)}
+    return replace(RECIPES[values.get("model", "base")], **{k: v for k, v in values.items() if k in names})

@@ -1,0 +1,102 @@
+"""Measure a denoiser on sets of clean photos: PSNR, SSIM and argmax-channel accuracy per set and noise level.
+
+Protocol: per photo, numpy.random.default_rng(0) draws standard normal noise of the photo's shape in float64, times the
+level, added on the 0-255 scale; "unclipped" as it is, "8-bit" clipped and rounded to uint8 as a file has it. The output
+is clipped and rounded; PSNR over all pixels and channels, then the mean over photos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from denoiser import Denoiser, metrics, noise
+
+LEVELS = (15, 25, 50)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The means over one set of photos at one noise level."""
+
+    dataset: str
+    images: int
+    noise: str  # "unclipped" or "8-bit"
+    told: bool  # whether the network was given the level; else it was blind
+    level: float
+    noisy_psnr: float
+    psnr: float
+    ssim: float
+    argmax_channel_accuracy: float
+    estimated_level: float
+
+    def to_json(self) -> dict[str, object]:
+        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+
+
+def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarray:
+    """The photo, uint8 (H, W, 3), with the protocol's noise: float32 (H, W, 3) on the scale of [0, 1]."""
+    noisy = pixels + np.random.default_rng(0).standard_normal(pixels.shape) * level
+    if quantized:
+        noisy = np.clip(np.round(noisy), 0, 255)
+    return (noisy / 255).astype(np.float32)
+
+
+def measure(
+    denoiser: Denoiser,
+    dataset: str,
+    photos: Mapping[str, np.ndarray],
+    levels: Iterable[float] = LEVELS,
+    quantized: bool = False,
+    told: bool = False,
+    show_progress: bool = True,
+) -> list[Result]:
+    """Denoise every photo, uint8 (H, W, 3), at every level and average what the metrics say: one Result a level."""
+    results = []
+    for level in levels:
+        rows = []
+        label = f"{dataset} level {level:g}"
+        for pixels in tqdm(photos.values(), desc=label, unit="photo", leave=False, disable=not show_progress):
+            noisy = noisy_version(pixels, level, quantized)
+            restored = denoiser.denoise(noisy, level if told else None)
+            rows.append((*_scores(noisy, restored, pixels), denoiser.estimate_level(noisy)))
+        means = [float(value) for value in np.mean(rows, axis=0)]
+        protocol = "8-bit" if quantized else "unclipped"
+        results.append(Result(dataset, len(rows), protocol, told, float(level), *means))
+    return results
+
+
+def _scores(noisy: np.ndarray, restored: np.ndarray, pixels: np.ndarray) -> tuple[float, float, float, float]:
+    reference = _batch(pixels / 255)
+    result = noise.quantize(_batch(restored))
+    scores = (
+        metrics.psnr(_batch(noisy), reference),
+        metrics.psnr(result, reference),
+        metrics.ssim(result, reference),
+        metrics.argmax_channel_accuracy(result, reference),
+    )
+    return tuple(float(score) for score in scores)
+
+
+def _batch(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).double().permute(2, 0, 1)[None]
+
+
+def markdown_table(results: Iterable[Result]) -> str:
+    """The results as a Markdown table, one row a set, protocol and level."""
+    lines = [
+        "| photos | noise | level | noisy PSNR | PSNR | SSIM | argmax-channel accuracy | estimated level |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in results:
+        name = f"{row.dataset} ({row.images})" + (", told the level" if row.told else "")
+        lines.append(
+            f"| {name} | {row.noise} | {row.level:g} | {row.noisy_psnr:.2f} | {row.psnr:.2f} | {row.ssim:.4f} "
+            f"| {row.argmax_channel_accuracy:.3f} | {row.estimated_level:.1f} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,254 @@
+"""The training loop: one step after another, validation and checkpoints now and then, and an exact resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from denoiser import Denoiser, Photo, metrics, save_image
+from denoiser.inference import pick_device
+from denoiser.model import PRESETS, DenoisingAutoencoder
+from denoiser.weights import Weights, load_weights, save_weights
+
+from .config import ConfigError, TrainConfig
+from .data import PhotoSet, add_noise, clean_batch, draw_sigma, load_photos
+from .evaluate import LEVELS, measure, noisy_version
+
+ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
+ESTIMATOR_FLOOR = 5 / 255  # below this level the estimator's error counts absolutely, above it relatively
+TOLD_SHARE = 0.5  # of the crops are denoised with the true level, the others with the estimate
+GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
+
+
+@dataclass
+class Run:
+    """The whole state of a training run: what a checkpoint holds."""
+
+    model: DenoisingAutoencoder
+    average: AveragedModel | None  # exponential moving average of the weights
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator  # of crops, augmentation and noise
+    step: int = 0
+    seconds: float = 0.0
+    best_psnr: float = -math.inf
+
+    @property
+    def measured_model(self) -> DenoisingAutoencoder:
+        """The averaged weights where there are any: those are validated and kept."""
+        return self.average.module if self.average is not None else self.model
+
+
+def fit(config: TrainConfig) -> Path:
+    """Train as the config says; returns the folder of the best weights, output_dir/weights.
+
+    Raises ConfigError for settings or data that can't be used.
+    """
+    output = Path(config.output_dir)
+    checkpoint = output / "checkpoint.pt"
+    if checkpoint.exists() and not config.resume:
+        raise ConfigError(f"{output} holds a run already; --resume continues it, another --output-dir starts anew")
+    device = pick_device(config.device)
+    training, validation = load_photos(config)
+    photos = PhotoSet(training, device)
+    run = start_run(config, device)
+    if config.resume and checkpoint.exists():
+        load_checkpoint(run, checkpoint)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "train.json").write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
+    print(f"{config.model} on {device}: {len(training)} photos to train on, {len(validation)} to validate on, {output}")
+
+    loss_of = torch.compile(training_loss) if config.compile else training_loss
+    started = time.monotonic() - run.seconds
+    validated_at = -1
+    with tqdm(total=config.steps, initial=run.step, unit="step", smoothing=0.05) as bar:
+        while (progress := run_progress(config, run)) < 1:
+            loss, restored_psnr = train_step(run, photos, config, learning_rate(config, run.step, progress), loss_of)
+            run.seconds = time.monotonic() - started
+            bar.update()
+            if run.step % 20 == 0:
+                speed = config.batch_size * bar.format_dict["rate"] if bar.format_dict["rate"] else math.nan
+                bar.set_postfix_str(f"loss {float(loss):.4f}, {float(restored_psnr):.2f} dB, {speed:.0f} images/s")
+            if run.step % config.validation_steps == 0:
+                validate(run, validation, config, output, float(loss))
+                validated_at = run.step
+                run.seconds = time.monotonic() - started
+            if run.step % config.checkpointing_steps == 0:
+                save_checkpoint(run, checkpoint)
+    if run.step != validated_at:
+        validate(run, validation, config, output)
+    save_checkpoint(run, checkpoint)
+    return output / "weights"
+
+
+def start_run(config: TrainConfig, device: torch.device) -> Run:
+    """A run at step 0, the same for the same seed."""
+    torch.manual_seed(config.seed)  # initialisation and dropout draw from PyTorch's default generator
+    model = load_weights(config.init).model if config.init else DenoisingAutoencoder(PRESETS[config.model])
+    model = model.train().to(device, memory_format=torch.channels_last)
+    average = None
+    if config.ema_decay:
+        average = AveragedModel(model, multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
+    optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    return Run(model, average, optimizer, torch.Generator(device).manual_seed(config.seed))
+
+
+def _ema(decay: float) -> object:
+    """Exponential moving average whose decay starts low, so that early weights are soon forgotten."""
+
+    @torch.no_grad()
+    def update(averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        weight = 1 - ((1 + count) / (10 + count)).clamp(max=decay)
+        for average, value in zip(averages, current, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, weight.to(average.dtype))
+            else:
+                average.copy_(value)
+
+    return update
+
+
+def run_progress(config: TrainConfig, run: Run) -> float:
+    """How much of the run is done, from 0 to 1: by steps or by time, whichever is further."""
+    by_time = run.seconds / (60 * config.max_minutes) if config.max_minutes else 0.0
+    return max(run.step / config.steps, by_time)
+
+
+def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
+    """The rate for a step: a linear warm-up, then half a cosine down to zero, or constant."""
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    decay = 0.5 * (1 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1.0
+    return config.learning_rate * warmup * decay
+
+
+def train_step(
+    run: Run, photos: PhotoSet, config: TrainConfig, rate: float, loss_of: object = None
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step. Returns the loss and the mean PSNR of the restored crops, as tensors on the device."""
+    clean = clean_batch(photos, config, run.generator)
+    sigma = draw_sigma(config, run.generator)
+    noisy = add_noise(clean, sigma, config, run.generator)
+    told = torch.rand(sigma.shape, generator=run.generator, device=sigma.device) < TOLD_SHARE
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    with torch.autocast(clean.device.type, torch.bfloat16, enabled=clean.device.type == "cuda"):
+        loss, restored = (loss_of or training_loss)(run.model, clean, noisy, sigma, told, config.loss)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if config.max_grad_norm:
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.max_grad_norm)
+    run.optimizer.step()
+    if run.average is not None:
+        run.average.update_parameters(run.model)
+    run.step += 1
+    return loss.detach(), metrics.psnr(restored.detach().float(), clean).mean()
+
+
+def training_loss(
+    model: DenoisingAutoencoder, clean: Tensor, noisy: Tensor, sigma: Tensor, told: Tensor, loss: str
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch, and the restored crops.
+
+    Some crops are denoised with the true level, so that the network obeys it, the others with the estimate, so that it
+    learns to live with the estimator's errors. The estimator itself learns from the true level alone.
+    """
+    pixel_loss = F.l1_loss if loss == "l1" else F.mse_loss
+    if not model.steerable:
+        restored = model(noisy)
+        return pixel_loss(restored, clean), restored
+    estimate = model.estimate_sigma(noisy)
+    restored = model(noisy, torch.where(told, sigma, estimate.detach()))
+    estimator_loss = ((estimate - sigma).abs() / (sigma + ESTIMATOR_FLOOR)).mean()
+    return pixel_loss(restored, clean) + ESTIMATOR_WEIGHT * estimator_loss, restored
+
+
+def validate(run: Run, photos: list[np.ndarray], config: TrainConfig, output: Path, loss: float | None = None) -> None:
+    """Measure, log a line to metrics.jsonl, save a picture grid, and keep the weights if they are the best so far."""
+    weights = Weights(run.measured_model, config.model)
+    denoiser = Denoiser(weights, str(next(run.model.parameters()).device))
+    named = {str(index): photo for index, photo in enumerate(photos)}
+    results = measure(denoiser, "validation", named, LEVELS, show_progress=False)
+    psnr = float(np.mean([row.psnr for row in results]))
+    line = {"step": run.step, "minutes": round(run.seconds / 60, 2), "loss": loss, "psnr": round(psnr, 4)}
+    line |= {f"psnr_{row.level:g}": round(row.psnr, 4) for row in results}
+    with (output / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    tqdm.write(", ".join(f"{key} {value}" for key, value in line.items() if value is not None))
+    save_grid(denoiser, photos, output / f"grid-{run.step:06d}.png")
+    if psnr > run.best_psnr:
+        run.best_psnr = psnr
+        save_weights(run.measured_model, output / "weights", training_facts(run, config))
+    run.model.train()
+
+
+def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
+    """What a model card says of the training."""
+    device = next(run.model.parameters()).device
+    return {
+        "model": config.model,
+        "data": [Path(source).name for source in config.data],
+        "steps": run.step,
+        "crops": run.step * config.batch_size,
+        "minutes": round(run.seconds / 60, 1),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
+        "validation_psnr": round(run.best_psnr, 3),
+        "settings": {key: value for key, value in config.to_json().items() if key not in ("data", "val", "output_dir")},
+    }
+
+
+def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:
+    """Rows of noisy, denoised and clean, one a photo, as one picture."""
+    rows = []
+    for photo in photos[:GRID_PHOTOS]:
+        clean = photo[:GRID_SIDE, :GRID_SIDE]
+        clean = np.pad(clean, [(0, GRID_SIDE - side) for side in clean.shape[:2]] + [(0, 0)])
+        noisy = noisy_version(clean, GRID_LEVEL, quantized=True)
+        rows.append(np.concatenate([noisy, denoiser.denoise(noisy), clean / 255], axis=1))
+    save_image(Photo((np.concatenate(rows) * 255).round().astype(np.uint8)), path)
+
+
+def save_checkpoint(run: Run, path: Path) -> None:
+    """Write the whole state, atomically: a crash leaves the old checkpoint."""
+    device = next(run.model.parameters()).device
+    state = {
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict() if run.average is not None else None,
+        "optimizer": run.optimizer.state_dict(),
+        "generator": run.generator.get_state(),
+        "torch_random": torch.get_rng_state(),
+        "cuda_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "counters": {"step": run.step, "seconds": run.seconds, "best_psnr": run.best_psnr},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def load_checkpoint(run: Run, path: Path) -> None:
+    """Put a run back to where save_checkpoint saw it. Raises ConfigError if the checkpoint is another network's."""
+    device = next(run.model.parameters()).device
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        run.model.load_state_dict(state["model"])
+        if run.average is not None:
+            run.average.load_state_dict(state["average"])
+        run.optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is a checkpoint of another kind of run; resume with its own settings") from error
+    run.generator.set_state(state["generator"])
+    torch.set_rng_state(state["torch_random"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_random"], device)
+    for name, value in state["counters"].items():
+        setattr(run, name, value)
