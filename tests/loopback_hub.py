@@ -4,11 +4,7 @@ The caching, retries and exceptions of that client are what users meet; a fake c
 about them. This is the other end of the wire, as far as client 2.4 without Xet asks for it: ROUTES lists all that is
 answered, for models and Spaces, and anything else gets a 501 that names the request.
 
-    with LoopbackHub() as hub:
-        hub.create_repo("someone/denoiser").commit({"config.json": b"{}"}, "Add a model")
-        hub.fail("GET .*/resolve/", status=503)
-
-The fixture `hub`, for a conftest.py to import, also points the client of this process at the Hub. A subprocess gets
+A conftest.py imports the fixture `hub`, which also points the client of this process at the Hub; a subprocess gets
 `env={**os.environ, **hub_environment(hub, home)}`.
 """
 
@@ -20,11 +16,11 @@ import runpy
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -32,41 +28,21 @@ import pytest
 USER = "tester"  # whose both tokens are
 WRITE_TOKEN, READ_TOKEN = "hf_loopback_write", "hf_loopback_read"
 RIGHTS = {None: "none", f"Bearer {READ_TOKEN}": "read", f"Bearer {WRITE_TOKEN}": "write"}
-MAX_GIT_SIZE = 10 * 1024 * 1024  # bytes; a larger file goes to LFS whatever it holds
 
 
-def needs_lfs(path: str, start: bytes, size: int) -> bool:
-    """The Hub's choice: small text goes to git, everything else to LFS."""
-    return size > 0 and (path.endswith(".safetensors") or size > MAX_GIT_SIZE or b"\0" in start[:512])
+def is_lfs(path: str, start: bytes) -> bool:
+    """Roughly the Hub's choice: text goes to git, everything else to LFS."""
+    return path.endswith(".safetensors") or b"\0" in start[:512]
 
 
 def object_id(path: str, data: bytes) -> str:
     """The ETag, and the client's test for an unchanged file: SHA-256 if it is LFS, git's blob id if not."""
-    if needs_lfs(path, data, len(data)):
+    if is_lfs(path, data):
         return hashlib.sha256(data).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-@dataclass
-class Refusal(Exception):
-    """An error as the Hub reports it; by `code` the client picks its exception."""
-
-    status: int
-    message: str
-    code: str = ""
-
-
-@dataclass
-class Fault:
-    pattern: str
-    times: float = 1
-    refusal: Refusal | None = None
-    seconds: float = 0
-    cut: bool = False
-
-
-@dataclass
-class Commit:
+class Commit(NamedTuple):
     id: str
     title: str
     files: dict[str, bytes]  # the whole tree
@@ -89,14 +65,22 @@ class Repo:
         self.refs[branch] = self.refs[commit.id] = commit
         return commit
 
-    def at(self, revision: str) -> Commit:
-        if revision not in self.refs:
-            raise Refusal(404, "Invalid rev id", code="RevisionNotFound")
-        return self.refs[revision]
+
+class Refusal(Exception):
+    """Status, message, and the code by which the client picks its exception."""
 
 
-class LoopbackHub:
-    """The server: `with` starts it, `stop` takes it down early, and what it has seen stays to be looked at.
+@dataclass
+class Fault:
+    pattern: str
+    times: float = 1
+    refusal: Refusal | None = None
+    seconds: float = 0
+    cut: bool = False
+
+
+class LoopbackHub(AbstractContextManager):
+    """The running server. `stop`, or the end of `with`, takes it down; what it has seen stays to be looked at.
 
     `repos` goes by repository id, for a Space with "spaces/" in front; `requests` are "METHOD path" strings.
     `fail`, `cut` (after half of the body) and `delay` spoil the next `times` requests (math.inf: all) in which a
@@ -111,20 +95,13 @@ class LoopbackHub:
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def __enter__(self) -> "LoopbackHub":
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
 
     def stop(self, *_) -> None:
         self.server.shutdown()
         self.server.server_close()
 
     __exit__ = stop
-
-    def create_repo(self, name: str, private: bool = False) -> Repo:
-        self.repos[name] = Repo(private)
-        return self.repos[name]
 
     def fail(self, pattern: str, status: int, times: float = 1, code: str = "") -> None:
         self.faults.append(Fault(pattern, times, refusal=Refusal(status, "The test asked for this", code)))
@@ -144,9 +121,9 @@ class LoopbackHub:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request. ROUTES picks the method that answers it; the groups of the pattern are the arguments.
+    """One request: ROUTES picks the method that answers it, and the groups of the pattern are the arguments.
 
-    This class speaks HTTP/1.0 unless told otherwise: no connection is kept alive, so none outlives LoopbackHub.stop.
+    HTTP/1.0, the default here, keeps no connection alive: none outlives LoopbackHub.stop.
     """
 
     hub: LoopbackHub
@@ -155,29 +132,28 @@ class Handler(BaseHTTPRequestHandler):
         request = f"{self.command} {urlsplit(self.path).path}"
         self.hub.requests.append(request)
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.rights = RIGHTS.get(self.headers.get("Authorization"))
         self.fault = self.hub.take_fault(request)
         time.sleep(self.fault.seconds)
         try:
             self.route(request)
-        except Refusal as error:
-            headers = {"X-Error-Code": error.code, "X-Error-Message": error.message}
-            self.send({"error": error.message}, error.status, headers)
+        except Refusal as refusal:
+            status, message, code = refusal.args
+            self.send({"error": message}, status, {"X-Error-Code": code, "X-Error-Message": message})
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
     def route(self, request: str) -> None:
-        self.rights = RIGHTS.get(self.headers.get("Authorization"))
         if self.fault.refusal:
             raise self.fault.refusal
         if self.rights is None:
-            raise Refusal(401, "Invalid credentials in Authorization header")
+            raise Refusal(401, "Invalid credentials in Authorization header", "")
         for pattern, endpoint in ROUTES:
             if match := re.fullmatch(pattern, request):
                 return endpoint(self, **{name: unquote(text) for name, text in match.groupdict("main").items()})
-        raise Refusal(501, f"The loopback Hub does not know {request}")
+        raise Refusal(501, f"The loopback Hub does not know {request}", "")
 
-    def send(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        """Bytes go out as they are, anything else as JSON."""
+    def send(self, content: bytes | dict | list, status: int = 200, headers: dict[str, str] | None = None) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
@@ -186,70 +162,71 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body[: len(body) // 2] if self.fault.cut else body)
 
-    def repo(self, name: str, write: bool = False) -> Repo:
+    def find(self, name: str, revision: str = "main", write: bool = False) -> tuple[Repo, Commit]:
         repo = self.hub.repos.get(name)
         if repo is None or (repo.private and self.rights == "none"):
-            raise Refusal(401 if self.rights == "none" else 404, "Repository not found", code="RepoNotFound")
+            raise Refusal(401 if self.rights == "none" else 404, "Repository not found", "RepoNotFound")
         if write:
             self.require_write(name)
-        return repo
+        if revision not in repo.refs:
+            raise Refusal(404, "Invalid rev id", "RevisionNotFound")
+        return repo, repo.refs[revision]
 
     def require_write(self, name: str) -> None:
         if self.rights == "none":  # over https the client takes any 401 for a repository that is not there
-            raise Refusal(401, "Invalid username or password.", code="RepoNotFound")
+            raise Refusal(401, "Invalid username or password.", "RepoNotFound")
         if self.rights == "read" or name.split("/")[-2] != USER:
-            raise Refusal(403, "You need a token with write access to this namespace")
+            raise Refusal(403, "You need a token with write access to this namespace", "")
 
     def whoami(self) -> None:
         if self.rights == "none":
-            raise Refusal(401, "Invalid username or password.")
+            raise Refusal(401, "Invalid username or password.", "")
         self.send({"type": "user", "name": USER, "orgs": [], "auth": {"accessToken": {"role": self.rights}}})
 
     def create_repo(self) -> None:
         wanted = json.loads(self.body)
-        prefix = "spaces/" if wanted.get("type") == "space" else ""
-        name = f"{prefix}{wanted.get('organization') or USER}/{wanted['name']}"
+        space = "spaces/" if wanted.get("type") == "space" else ""
+        name = f"{space}{wanted.get('organization') or USER}/{wanted['name']}"
         self.require_write(name)
-        exists = name in self.hub.repos
-        if not exists:
-            self.hub.create_repo(name, private=wanted.get("visibility") == "private")
-        self.send({"url": f"{self.hub.url}/{name}"}, 409 if exists else 200)  # exist_ok takes the url from the 409
+        status = 409 if name in self.hub.repos else 200
+        self.hub.repos.setdefault(name, Repo(wanted.get("visibility") == "private"))
+        self.send({"url": f"{self.hub.url}/{name}"}, status)  # with exist_ok the client takes the url from a 409
 
-    def validate_card(self) -> None:
+    def check_card(self) -> None:
         self.send({"errors": [], "warnings": []})
 
     def info(self, name: str, revision: str) -> None:
-        repo = self.repo(name)
-        commit = repo.at(revision)
-        siblings = [{"rfilename": path} for path in commit.files]
-        self.send({"id": name, "sha": commit.id, "private": repo.private, "siblings": siblings})
+        repo, commit = self.find(name, revision)
+        files = [{"rfilename": path} for path in commit.files]
+        self.send({"id": name, "sha": commit.id, "private": repo.private, "siblings": files})
 
     def tree(self, name: str, revision: str) -> None:
-        files = self.repo(name).at(revision).files.items()
+        files = self.find(name, revision)[1].files.items()
         self.send([{"type": "file", "path": p, "oid": object_id(p, data), "size": len(data)} for p, data in files])
 
     def add_ref(self, name: str, revision: str, branch: str) -> None:
-        repo, wanted = self.repo(name, write=True), json.loads(self.body)
+        wanted = json.loads(self.body)
+        repo, commit = self.find(name, wanted.get("startingPoint", revision), write=True)
         ref = wanted.get("tag", branch)
         if ref in repo.refs:
-            raise Refusal(409, "Reference already exists")
-        repo.refs[ref] = repo.at(wanted.get("startingPoint", revision))
+            raise Refusal(409, "Reference already exists", "")
+        repo.refs[ref] = commit
         self.send({})
 
     def preupload(self, name: str, revision: str) -> None:
         """Which files are LFS, and what is there already: the client leaves out those that have not changed."""
-        present = self.repo(name, write=True).at(revision).files
-        answers = []
-        for item in json.loads(self.body)["files"]:
-            path = item["path"]
-            lfs = needs_lfs(path, base64.b64decode(item["sample"]), item["size"])
-            known = {"oid": object_id(path, present[path])} if path in present else {}
-            answers.append({"path": path, "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False, **known})
-        self.send({"files": answers})
+        present = self.find(name, revision, write=True)[1].files
+        files = json.loads(self.body)["files"]
+        for item in files:
+            path, start = item["path"], base64.b64decode(item.pop("sample"))
+            item |= {"uploadMode": "lfs" if is_lfs(path, start) else "regular", "shouldIgnore": False}
+            if path in present:
+                item["oid"] = object_id(path, present[path])
+        self.send({"files": files})
 
     def lfs_batch(self, name: str) -> None:
         """Where to put the objects that are not there yet."""
-        self.repo(name, write=True)
+        self.find(name, write=True)
         objects = json.loads(self.body)["objects"]
         for item in objects:
             if item["oid"] not in self.hub.objects:
@@ -258,15 +235,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def lfs_put(self, oid: str) -> None:
         if hashlib.sha256(self.body).hexdigest() != oid:
-            raise Refusal(400, "The body has another SHA-256")
+            raise Refusal(400, "The body has another SHA-256", "")
         self.hub.objects[oid] = self.body
         self.send({})
 
     def commit(self, name: str, revision: str) -> None:
-        repo = self.repo(name, write=True)
+        repo, parent = self.find(name, revision, write=True)
         header, *operations = (json.loads(line) for line in self.body.splitlines())
-        if not repo.at(revision).id.startswith(header["value"].get("parentCommit", "")):
-            raise Refusal(412, "A commit has happened since. Please refresh and try again.")
+        if not parent.id.startswith(header["value"].get("parentCommit", "")):
+            raise Refusal(412, "A commit has happened since. Please refresh and try again.", "")
         changes: dict[str, bytes | None] = {}
         for operation in operations:
             match operation:
@@ -280,27 +257,26 @@ class Handler(BaseHTTPRequestHandler):
         self.send({"commitOid": commit.id, "commitUrl": f"{self.hub.url}/{name}/commit/{commit.id}"})
 
     def resolve(self, name: str, revision: str, path: str) -> None:
-        commit = self.repo(name).at(revision)
+        commit = self.find(name, revision)[1]
         if path not in commit.files:
-            raise Refusal(404, "Entry not found", code="EntryNotFound")
+            raise Refusal(404, "Entry not found", "EntryNotFound")
         data = commit.files[path]
-        headers = {"X-Repo-Commit": commit.id, "ETag": f'"{object_id(path, data)}"', "Accept-Ranges": "bytes"}
-        if needs_lfs(path, data, len(data)):
-            headers |= {"X-Linked-ETag": headers["ETag"], "X-Linked-Size": str(len(data))}
+        size, etag = len(data), f'"{object_id(path, data)}"'
+        headers = {"X-Repo-Commit": commit.id, "ETag": etag, "Accept-Ranges": "bytes"}
+        if is_lfs(path, data):
+            headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(size)}
         if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            first, last = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
-            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-            data = data[first : last + 1]
+            first, last = int(wanted[1]), min(int(wanted[2] or size), size - 1)
+            data, headers["Content-Range"] = data[first : last + 1], f"bytes {first}-{last}/{size}"
         self.send(data, 206 if wanted else 200, headers)
 
 
 NAME = r"/(?P<name>(?:spaces/)?[\w.-]+/[\w.-]+)"  # the key into LoopbackHub.repos
-API = rf"/api(?:/models)?{NAME}"
-REVISION = r"(?P<revision>[^/]+)"
+API, REVISION = rf"/api(?:/models)?{NAME}", r"(?P<revision>[^/]+)"
 ROUTES = [
     ("GET /api/whoami-v2", Handler.whoami),
     ("POST /api/repos/create", Handler.create_repo),
-    ("POST /api/validate-yaml", Handler.validate_card),
+    ("POST /api/validate-yaml", Handler.check_card),
     (rf"GET {API}(?:/revision/{REVISION})?", Handler.info),
     (rf"GET {API}/tree/{REVISION}", Handler.tree),
     (rf"POST {API}/(?:tag/{REVISION}|branch/(?P<branch>[^/]+))", Handler.add_ref),
@@ -327,7 +303,7 @@ def hub_environment(hub: LoopbackHub, home: Path, token: str = WRITE_TOKEN) -> d
 
 
 @pytest.fixture
-def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+def hub(tmp_path_factory, monkeypatch):
     """A running, empty Hub that this process's client takes for the real one, however long ago it was imported.
 
     The client turns its environment into huggingface_hub.constants once, on import, and looks there at every call; so

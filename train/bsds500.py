@@ -24,41 +24,9 @@ MAX_PHOTO_BYTES = 1 << 20  # the largest of the 500 has about 150 KB: a member f
 CACHE = Path("data/bsds500")
 
 # The validation photos that are not in CBSD68 (the other 68 are): models are chosen by these, never by CBSD68.
-VALIDATION_IDS = frozenset(
-    [
-        "156065",
-        "361010",
-        "37073",
-        "376043",
-        "38082",
-        "38092",
-        "385039",
-        "41033",
-        "41069",
-        "42012",
-        "42049",
-        "43074",
-        "45096",
-        "54082",
-        "55073",
-        "58060",
-        "62096",
-        "65033",
-        "66053",
-        "69015",
-        "69020",
-        "69040",
-        "76053",
-        "78004",
-        "8023",
-        "85048",
-        "86000",
-        "86016",
-        "86068",
-        "87046",
-        "89072",
-        "97033",
-    ]
+VALIDATION_IDS = (
+    "8023 37073 38082 38092 41033 41069 42012 42049 43074 45096 54082 55073 58060 62096 65033 66053 69015 69020 "
+    "69040 76053 78004 85048 86000 86016 86068 87046 89072 97033 156065 361010 376043 385039 "
 )
 
 
@@ -74,7 +42,8 @@ def photo_paths(root: Path = CACHE) -> dict[str, list[Path]]:
 
 def validation_paths(root: Path = CACHE) -> list[Path]:
     """The 32 photos of the validation split that are not in CBSD68."""
-    return [path for path in photo_paths(root)["val"] if path.stem in VALIDATION_IDS]
+    chosen = set(VALIDATION_IDS.split())
+    return [path for path in photo_paths(root)["val"] if path.stem in chosen]
 
 
 def _complete(root: Path) -> bool:
