@@ -136,6 +136,7 @@ class NoiseLevelEstimator(nn.Module):
     """Predicts sigma per pixel from windows of 57x57, at an eighth of the resolution: (N, 3, H, W) -> (N, 1, H, W)."""
 
     STRIDE = 8
+    MAX_SIGMA = 0.5  # noise of level 128 leaves nothing to see
 
     def __init__(self, negative_slope: float) -> None:
         super().__init__()
@@ -154,10 +155,10 @@ class NoiseLevelEstimator(nn.Module):
             nn.Conv2d(64, 1, kernel_size=1),
         )
         initialize_kaiming(self, negative_slope)
-        nn.init.constant_(self.layers[-1].bias, -3.0)  # softplus(-3) is a level of 12: a start in the usual range
+        nn.init.constant_(self.layers[-1].bias, -2.0)  # a level of 15: a start in the usual range
 
     def forward(self, noisy: Tensor) -> Tensor:
-        sigma = F.softplus(self.layers(noisy))
+        sigma = self.MAX_SIGMA * torch.sigmoid(self.layers(noisy))
         return F.interpolate(sigma, scale_factor=self.STRIDE, mode="bilinear", align_corners=False)
 
 

@@ -2,10 +2,8 @@
 
 The caching, retries and exceptions of that client are what users meet; a fake client would only repeat our own beliefs
 about them. This is the other end of the wire, as far as client 2.4 without Xet asks for it: ROUTES lists all that is
-answered, for models and Spaces, and anything else gets a 501 that names the request.
-
-A conftest.py imports the fixture `hub`, which also points the client of this process at the Hub; a subprocess gets
-`env={**os.environ, **hub_environment(hub, home)}`.
+answered, for models and Spaces; other requests get a 501. The fixture `hub`, for a conftest.py to import, also points
+the client of this process at the Hub; a subprocess gets `env={**os.environ, **hub_environment(hub, home)}`.
 """
 
 import base64
@@ -16,7 +14,6 @@ import runpy
 import secrets
 import threading
 import time
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,7 +64,7 @@ class Repo:
 
 
 class Refusal(Exception):
-    """Status, message, and the code by which the client picks its exception."""
+    """Status, message and, where it has one, the code by which the client picks its exception."""
 
 
 @dataclass
@@ -79,27 +76,27 @@ class Fault:
     cut: bool = False
 
 
-class LoopbackHub(AbstractContextManager):
+class LoopbackHub(ThreadingHTTPServer):
     """The running server. `stop`, or the end of `with`, takes it down; what it has seen stays to be looked at.
 
-    `repos` goes by repository id, for a Space with "spaces/" in front; `requests` are "METHOD path" strings.
-    `fail`, `cut` (after half of the body) and `delay` spoil the next `times` requests (math.inf: all) in which a
-    regular expression is found, such as "GET .*/resolve/". A request meets one fault, the oldest that is left.
+    `repos` is keyed by repository id, a Space's with "spaces/" in front; `requests` are "METHOD path" strings.
+    `fail`, `cut` and `delay` spoil the next `times` requests (math.inf: all) in which a regular expression such as
+    "GET .*/resolve/" is found; `cut` sends half of the body. One request has one fault, the oldest that is left.
     """
 
     def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
         self.repos: dict[str, Repo] = {}
         self.requests: list[str] = []
         self.objects: dict[str, bytes] = {}  # uploaded to LFS, by SHA-256
         self.faults: list[Fault] = []
         self.lock = threading.Lock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"hub": self}))
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self, *_) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        self.shutdown()
+        self.server_close()  # leaves nobody connected: HTTP/1.0, as spoken here, keeps no connection alive
 
     __exit__ = stop
 
@@ -112,33 +109,24 @@ class LoopbackHub(AbstractContextManager):
     def delay(self, pattern: str, seconds: float, times: float = 1) -> None:
         self.faults.append(Fault(pattern, times, seconds=seconds))
 
-    def take_fault(self, request: str) -> Fault:
-        with self.lock:
-            due = (fault for fault in self.faults if fault.times > 0 and re.search(fault.pattern, request))
-            fault = next(due, Fault(""))
-            fault.times -= 1
-            return fault
-
 
 class Handler(BaseHTTPRequestHandler):
-    """One request: ROUTES picks the method that answers it, and the groups of the pattern are the arguments.
-
-    HTTP/1.0, the default here, keeps no connection alive: none outlives LoopbackHub.stop.
-    """
-
-    hub: LoopbackHub
+    """One request. ROUTES picks the method that answers; the groups of the pattern, or "main", are its arguments."""
 
     def answer(self) -> None:
         request = f"{self.command} {urlsplit(self.path).path}"
-        self.hub.requests.append(request)
+        self.server.requests.append(request)
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.rights = RIGHTS.get(self.headers.get("Authorization"))
-        self.fault = self.hub.take_fault(request)
+        with self.server.lock:
+            due = (fault for fault in self.server.faults if fault.times > 0 and re.search(fault.pattern, request))
+            self.fault = next(due, Fault(""))
+            self.fault.times -= 1
         time.sleep(self.fault.seconds)
         try:
             self.route(request)
         except Refusal as refusal:
-            status, message, code = refusal.args
+            status, message, code = (*refusal.args, "")[:3]
             self.send({"error": message}, status, {"X-Error-Code": code, "X-Error-Message": message})
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
@@ -147,11 +135,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.fault.refusal:
             raise self.fault.refusal
         if self.rights is None:
-            raise Refusal(401, "Invalid credentials in Authorization header", "")
+            raise Refusal(401, "Invalid credentials in Authorization header")
         for pattern, endpoint in ROUTES:
             if match := re.fullmatch(pattern, request):
                 return endpoint(self, **{name: unquote(text) for name, text in match.groupdict("main").items()})
-        raise Refusal(501, f"The loopback Hub does not know {request}", "")
+        raise Refusal(501, f"The loopback Hub does not know {request}")
 
     def send(self, content: bytes | dict | list, status: int = 200, headers: dict[str, str] | None = None) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -163,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2] if self.fault.cut else body)
 
     def find(self, name: str, revision: str = "main", write: bool = False) -> tuple[Repo, Commit]:
-        repo = self.hub.repos.get(name)
+        repo = self.server.repos.get(name)
         if repo is None or (repo.private and self.rights == "none"):
             raise Refusal(401 if self.rights == "none" else 404, "Repository not found", "RepoNotFound")
         if write:
@@ -176,11 +164,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.rights == "none":  # over https the client takes any 401 for a repository that is not there
             raise Refusal(401, "Invalid username or password.", "RepoNotFound")
         if self.rights == "read" or name.split("/")[-2] != USER:
-            raise Refusal(403, "You need a token with write access to this namespace", "")
+            raise Refusal(403, "You need a token with write access to this namespace")
 
     def whoami(self) -> None:
-        if self.rights == "none":
-            raise Refusal(401, "Invalid username or password.", "")
         self.send({"type": "user", "name": USER, "orgs": [], "auth": {"accessToken": {"role": self.rights}}})
 
     def create_repo(self) -> None:
@@ -188,12 +174,9 @@ class Handler(BaseHTTPRequestHandler):
         space = "spaces/" if wanted.get("type") == "space" else ""
         name = f"{space}{wanted.get('organization') or USER}/{wanted['name']}"
         self.require_write(name)
-        status = 409 if name in self.hub.repos else 200
-        self.hub.repos.setdefault(name, Repo(wanted.get("visibility") == "private"))
-        self.send({"url": f"{self.hub.url}/{name}"}, status)  # with exist_ok the client takes the url from a 409
-
-    def check_card(self) -> None:
-        self.send({"errors": [], "warnings": []})
+        status = 409 if name in self.server.repos else 200
+        self.server.repos.setdefault(name, Repo(wanted.get("visibility") == "private"))
+        self.send({"url": f"{self.server.url}/{name}"}, status)  # with exist_ok the client takes the url from a 409
 
     def info(self, name: str, revision: str) -> None:
         repo, commit = self.find(name, revision)
@@ -207,9 +190,8 @@ class Handler(BaseHTTPRequestHandler):
     def add_ref(self, name: str, revision: str, branch: str) -> None:
         wanted = json.loads(self.body)
         repo, commit = self.find(name, wanted.get("startingPoint", revision), write=True)
-        ref = wanted.get("tag", branch)
-        if ref in repo.refs:
-            raise Refusal(409, "Reference already exists", "")
+        if (ref := wanted.get("tag", branch)) in repo.refs:
+            raise Refusal(409, "Reference already exists")
         repo.refs[ref] = commit
         self.send({})
 
@@ -225,42 +207,37 @@ class Handler(BaseHTTPRequestHandler):
         self.send({"files": files})
 
     def lfs_batch(self, name: str) -> None:
-        """Where to put the objects that are not there yet."""
         self.find(name, write=True)
         objects = json.loads(self.body)["objects"]
         for item in objects:
-            if item["oid"] not in self.hub.objects:
-                item["actions"] = {"upload": {"href": f"{self.hub.url}/lfs/{item['oid']}"}}
+            if item["oid"] not in self.server.objects:
+                item["actions"] = {"upload": {"href": f"{self.server.url}/lfs/{item['oid']}"}}
         self.send({"transfer": "basic", "objects": objects})
 
     def lfs_put(self, oid: str) -> None:
         if hashlib.sha256(self.body).hexdigest() != oid:
-            raise Refusal(400, "The body has another SHA-256", "")
-        self.hub.objects[oid] = self.body
+            raise Refusal(400, "The body has another SHA-256")
+        self.server.objects[oid] = self.body
         self.send({})
 
     def commit(self, name: str, revision: str) -> None:
         repo, parent = self.find(name, revision, write=True)
         header, *operations = (json.loads(line) for line in self.body.splitlines())
         if not parent.id.startswith(header["value"].get("parentCommit", "")):
-            raise Refusal(412, "A commit has happened since. Please refresh and try again.", "")
-        changes: dict[str, bytes | None] = {}
-        for operation in operations:
-            match operation:
-                case {"key": "file", "value": {"path": path, "content": content}}:
-                    changes[path] = base64.b64decode(content)
-                case {"key": "lfsFile", "value": {"path": path, "oid": oid}}:
-                    changes[path] = self.hub.objects[oid]
-                case {"key": "deletedFile", "value": {"path": path}}:
-                    changes[path] = None
+            raise Refusal(412, "A commit has happened since. Please refresh and try again.")
+        content = {
+            "file": lambda value: base64.b64decode(value["content"]),
+            "lfsFile": lambda value: self.server.objects[value["oid"]],
+            "deletedFile": lambda value: None,
+        }
+        changes = {line["value"]["path"]: content[line["key"]](line["value"]) for line in operations}
         commit = repo.commit(changes, header["value"]["summary"], revision)
-        self.send({"commitOid": commit.id, "commitUrl": f"{self.hub.url}/{name}/commit/{commit.id}"})
+        self.send({"commitOid": commit.id, "commitUrl": f"{self.server.url}/{name}/commit/{commit.id}"})
 
     def resolve(self, name: str, revision: str, path: str) -> None:
         commit = self.find(name, revision)[1]
-        if path not in commit.files:
+        if (data := commit.files.get(path)) is None:
             raise Refusal(404, "Entry not found", "EntryNotFound")
-        data = commit.files[path]
         size, etag = len(data), f'"{object_id(path, data)}"'
         headers = {"X-Repo-Commit": commit.id, "ETag": etag, "Accept-Ranges": "bytes"}
         if is_lfs(path, data):
@@ -276,7 +253,7 @@ API, REVISION = rf"/api(?:/models)?{NAME}", r"(?P<revision>[^/]+)"
 ROUTES = [
     ("GET /api/whoami-v2", Handler.whoami),
     ("POST /api/repos/create", Handler.create_repo),
-    ("POST /api/validate-yaml", Handler.check_card),
+    ("POST /api/validate-yaml", lambda handler: handler.send({"errors": [], "warnings": []})),
     (rf"GET {API}(?:/revision/{REVISION})?", Handler.info),
     (rf"GET {API}/tree/{REVISION}", Handler.tree),
     (rf"POST {API}/(?:tag/{REVISION}|branch/(?P<branch>[^/]+))", Handler.add_ref),
@@ -318,5 +295,5 @@ def hub(tmp_path_factory, monkeypatch):
             if name.isupper():
                 monkeypatch.setattr(constants, name, value)
         monkeypatch.setattr(hf_api.api, "endpoint", running.url)
-        close_session()  # it may have been opened with a proxy
+        close_session()  # may have been opened with a proxy
         yield running

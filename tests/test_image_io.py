@@ -15,7 +15,7 @@ from denoiser.image_io import Photo, is_photo_name, open_image, save_image
 
 ORIENTATION, MAKE, EXIF_IFD, TAKEN = 274, 271, 0x8769, 36867
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-GREY_ICC, CMYK_ICC = SRGB[:16] + b"GRAY" + SRGB[20:], SRGB[:16] + b"CMYK" + SRGB[20:]  # only the header is looked at
+GREY_ICC = SRGB[:16] + b"GRAY" + SRGB[20:]  # only the header is looked at
 # What each value of Orientation asks for: the rows and columns swapped or not, then mirrored along these axes.
 TO_UPRIGHT = {1: (0, ()), 2: (0, 1), 3: (0, (0, 1)), 4: (0, 0), 5: (1, ()), 6: (1, 1), 7: (1, (0, 1)), 8: (1, 0)}
 
@@ -76,7 +76,8 @@ def test_a_turned_16_bit_photo_keeps_its_depth(tmp_path):
 @pytest.mark.parametrize("exif", [None, exif_bytes()], ids=["bare", "exif"])
 def test_lossless_formats_give_back_every_bit(tmp_path, suffix, channels, dtype, alpha, exif):
     icc = SRGB if channels else GREY_ICC
-    photo = Photo(noise(6, 9, *channels, dtype=dtype), noise(6, 9, dtype=dtype) if alpha else None, icc, exif)
+    clear = np.where(noise(6, 9) < 99, 0, noise(6, 9)).astype(dtype)  # the colour under a zero has to survive too
+    photo = Photo(noise(6, 9, *channels, dtype=dtype), clear if alpha else None, icc, exif)
     save_image(photo, tmp_path / f"x{suffix}")
     again = open_image(tmp_path / f"x{suffix}")
     assert_same(again, photo.pixels, photo.alpha)
@@ -116,15 +117,27 @@ def test_one_bit_becomes_grey_and_a_profile_for_colour_is_left_out(tmp_path):
     assert photo.icc_profile is None
 
 
-@pytest.mark.parametrize("profile", [None, CMYK_ICC, b"broken"], ids=["none", "cmyk", "broken"])
+def all_grey_cmyk_profile():
+    """The smallest CMYK profile: one lookup table, of mid grey throughout."""
+    identity, ramp = (65536 * v for v in (1, 0, 0, 0, 1, 0, 0, 0, 1)), bytes(range(256))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack(">9i", *identity)
+    table += ramp * 4 + bytes([136, 128, 128]) * 2**4 + ramp * 3
+    sizes = struct.pack(">I4sI", 144 + len(table), b"", 0x02400000)
+    header = sizes + b"prtrCMYKLab " + bytes(12) + b"acsp" + bytes(88)
+    return header + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+
+
+@pytest.mark.parametrize("profile", [None, SRGB, b"broken"], ids=["none", "mismatched", "broken"])
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
-def test_cmyk_becomes_rgb_without_its_profile(tmp_path, suffix, profile):
-    image = Image.new("CMYK", (9, 6), (0, 255, 255, 0))
-    image.save(tmp_path / f"x.{suffix}", icc_profile=profile)
-    photo = open_image(tmp_path / f"x.{suffix}")
+def test_cmyk_becomes_rgb_through_its_profile_if_it_has_one(tmp_path, suffix, profile):
+    image, path = Image.new("CMYK", (9, 6), (0, 255, 255, 0)), tmp_path / f"red.{suffix}"
+    image.save(path, icc_profile=profile)
+    photo = open_image(path)
     assert photo.pixels.shape == (6, 9, 3) and photo.icc_profile is None
-    red, green, blue = photo.pixels[3, 4].astype(int)
-    assert red > 150 and green < 100 and blue < 100
+    assert photo.pixels[3, 4, 0] > 150 and photo.pixels[3, 4, 1:].max() < 100
+    image.save(path, icc_profile=all_grey_cmyk_profile())
+    photo = open_image(path)
+    assert np.ptp(photo.pixels) == 0 and photo.icc_profile is None
 
 
 def test_grey_16_bit_in_other_forms(tmp_path):
@@ -172,9 +185,10 @@ def png_header(width, height):
     )
 
 
-def encoded(format, mode="RGB", **options):
+def encoded(format, mode="RGB", scale=1):
     buffer = io.BytesIO()
-    Image.fromarray(noise(64, 64, 3)).convert(mode).save(buffer, format, **options)
+    image = Image.fromarray(noise(64, 64, 3)).convert(mode)
+    (image.point(lambda value: value * scale) if scale > 1 else image).save(buffer, format)
     return buffer.getvalue()
 
 
@@ -182,13 +196,14 @@ def encoded(format, mode="RGB", **options):
     ("name", "content", "words"),
     [
         ("missing.jpg", None, "can't be found"),
-        ("empty.jpg", b"", "empty"),
+        ("nothing.jpg", b"", "empty"),
         ("text.jpg", b"Dear diary, today I took a photo.", "not a JPEG"),
         ("photo.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         ("photo.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         ("photo.dng", encoded("TIFF"), "RAW"),
         ("drawing.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a JPEG"),
         ("float.tif", encoded("TIFF", "F"), "floating-point"),
+        ("deep.tif", encoded("TIFF", "I", scale=300), "32-bit"),
         *((f"cut.{format}", encoded(format)[:-2000], "damaged") for format in ("JPEG", "PNG", "TIFF", "BMP", "GIF")),
         *((f"cut.{format}", encoded(format)[:60], None) for format in ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "AVIF")),
     ],

@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
-from denoiser import DenoiserError
+from denoiser import DenoiserError, load
+from denoiser.weights import BUNDLED
 
 from .config import ConfigError, add_flags, config_from_flags
+from .data import photos_below, read_photos
+from .evaluate import LEVELS, PROTOCOLS, markdown_table, measure
+from .loop import fit
+from .push import push, save_results
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train", description="Train, measure and publish a denoiser.")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    fit = commands.add_parser("fit", help="train a network; flags not given keep the recipe of --model")
-    add_flags(fit)
-    fit.set_defaults(run=run_fit)
+    fitting = commands.add_parser("fit", help="train a network; flags not given keep the recipe of --model")
+    add_flags(fitting)
+    fitting.set_defaults(run=run_fit)
+
+    evaluating = commands.add_parser("evaluate", help="measure a denoiser on clean photos with noise put on them")
+    evaluating.add_argument("--model", default=str(BUNDLED), help="a model folder or a Hub repository")
+    evaluating.add_argument("--revision", help="branch, tag or commit of the Hub repository")
+    evaluating.add_argument("--data", nargs="+", required=True, type=Path, help="folders of clean photos, one set each")
+    evaluating.add_argument("--levels", nargs="+", type=float, default=LEVELS, help="noise levels (default: 15 25 50)")
+    evaluating.add_argument(
+        "--noise",
+        nargs="+",
+        choices=PROTOCOLS,
+        default=PROTOCOLS,
+        help="unclipped, as in the literature, or 8-bit, clipped and rounded as in a file (default: both)",
+    )
+    evaluating.add_argument("--told", action="store_true", help="also measure with the network told the level")
+    evaluating.add_argument("--json", type=Path, help="write the results to this file too")
+    evaluating.add_argument("--save", action="store_true", help="put the results into the model folder and its card")
+    evaluating.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    evaluating.set_defaults(run=run_evaluate)
+
+    pushing = commands.add_parser("push", help="put a model folder on the Hugging Face Hub in one commit")
+    pushing.add_argument("folder", type=Path, help="a model folder, such as weights/base or runs/base/weights")
+    pushing.add_argument("--repo", required=True, help="the Hub repository, user/name; made if it isn't there")
+    pushing.add_argument("--private", action="store_true", help="make it private if it is made")
+    pushing.add_argument("--revision", help="the branch to commit to (default: main)")
+    pushing.set_defaults(run=run_push)
 
     options = parser.parse_args(arguments)
     try:
@@ -29,10 +60,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_fit(options: argparse.Namespace) -> None:
-    from .loop import fit
-
     folder: Path = fit(config_from_flags(vars(options)))
     print(f"best weights: {folder}\nuse them: python -m denoiser photo.jpg -o clean.png --model {folder}")
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    if options.save and not Path(options.model).is_dir():
+        raise ConfigError(f"--save needs a model folder, and {options.model} isn't one; use --json for a Hub repository")
+    denoiser = load(options.model, options.revision, options.device)
+    if options.told and not denoiser.steerable:
+        raise ConfigError(f"{options.model} is blind only and can't be told the level; leave --told out")
+    results = []
+    for folder in options.data:
+        photos = read_photos(photos_below(folder))
+        for protocol in options.noise:
+            for told in (False, True) if options.told else (False,):
+                results += measure(denoiser, folder.name, photos, options.levels, protocol == "8-bit", told)
+    print(markdown_table(results))
+    if options.json:
+        options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")
+    if options.save:
+        save_results(options.model, results)
+
+
+def run_push(options: argparse.Namespace) -> None:
+    print(push(options.folder, options.repo, options.private, options.revision))
 
 
 if __name__ == "__main__":

@@ -7,17 +7,19 @@ is clipped and rounded; PSNR over all pixels and channels, then the mean over ph
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from denoiser import Denoiser, metrics, noise
 
 LEVELS = (15, 25, 50)
+PROTOCOLS = ("unclipped", "8-bit")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Result:
 
     dataset: str
     images: int
-    noise: str  # "unclipped" or "8-bit"
+    noise: str  # one of PROTOCOLS
     told: bool  # whether the network was given the level; else it was blind
     level: float
     noisy_psnr: float
@@ -50,7 +52,7 @@ def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarr
 def measure(
     denoiser: Denoiser,
     dataset: str,
-    photos: Mapping[str, np.ndarray],
+    photos: Sequence[np.ndarray],
     levels: Iterable[float] = LEVELS,
     quantized: bool = False,
     told: bool = False,
@@ -61,12 +63,12 @@ def measure(
     for level in levels:
         rows = []
         label = f"{dataset} level {level:g}"
-        for pixels in tqdm(photos.values(), desc=label, unit="photo", leave=False, disable=not show_progress):
+        for pixels in tqdm(photos, desc=label, unit="photo", leave=False, disable=not show_progress):
             noisy = noisy_version(pixels, level, quantized)
             restored = denoiser.denoise(noisy, level if told else None)
             rows.append((*_scores(noisy, restored, pixels), denoiser.estimate_level(noisy)))
         means = [float(value) for value in np.mean(rows, axis=0)]
-        protocol = "8-bit" if quantized else "unclipped"
+        protocol = PROTOCOLS[quantized]
         results.append(Result(dataset, len(rows), protocol, told, float(level), *means))
     return results
 
@@ -100,3 +102,12 @@ def markdown_table(results: Iterable[Result]) -> str:
             f"| {row.argmax_channel_accuracy:.3f} | {row.estimated_level:.1f} |"
         )
     return "\n".join(lines)
+
+
+def network_size(model: torch.nn.Module) -> tuple[int, float]:
+    """Parameters, and billions of multiply-accumulates for a picture of 256x256 pixels."""
+    was_training = model.training
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.eval()(torch.zeros(1, 3, 256, 256, device=next(model.parameters()).device))
+    model.train(was_training)
+    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() / 2e9

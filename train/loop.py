@@ -176,8 +176,7 @@ def validate(run: Run, photos: list[np.ndarray], config: TrainConfig, output: Pa
     """Measure, log a line to metrics.jsonl, save a picture grid, and keep the weights if they are the best so far."""
     weights = Weights(run.measured_model, config.model)
     denoiser = Denoiser(weights, str(next(run.model.parameters()).device))
-    named = {str(index): photo for index, photo in enumerate(photos)}
-    results = measure(denoiser, "validation", named, LEVELS, show_progress=False)
+    results = measure(denoiser, "validation", photos, LEVELS, show_progress=False)
     psnr = float(np.mean([row.psnr for row in results]))
     line = {"step": run.step, "minutes": round(run.seconds / 60, 2), "loss": loss, "psnr": round(psnr, 4)}
     line |= {f"psnr_{row.level:g}": round(row.psnr, 4) for row in results}

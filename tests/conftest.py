@@ -1,0 +1,81 @@
+"""Shared by the tests: networks small enough for any machine, and a photo. Nothing here or in a test needs a network."""
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from denoiser.model import DenoisingAutoencoder, ModelConfig
+
+TAIL_GAIN = 100.0  # a fresh network is all but the identity; this makes it change pixels by several levels
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """The shape of `base` with next to nothing in it: three levels, one block each."""
+    return ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
+
+
+@pytest.fixture(scope="session")
+def tiny_classic_config():
+    """The shape of `classic` with next to nothing in it."""
+    return ModelConfig(
+        architecture="classic",
+        widths=(4, 4, 6, 6, 8, 10),
+        encoder_blocks=(),
+        decoder_blocks=(),
+        normalization="batch",
+        dropout=0.2,
+        negative_slope=0.3,
+    )
+
+
+@pytest.fixture
+def tiny_model(tiny_config):
+    """A steerable network with random weights that visibly changes a picture, in eval mode."""
+    model = build(tiny_config)
+    with torch.no_grad():
+        model.body.tail.weight.mul_(TAIL_GAIN)
+    return model
+
+
+@pytest.fixture
+def tiny_classic(tiny_classic_config):
+    """A classic network with random weights and batch statistics that are not the neutral ones, in eval mode."""
+    model = build(tiny_classic_config)
+    generator = torch.Generator().manual_seed(1)
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point():
+            drawn = torch.rand(buffer.shape, generator=generator)
+            buffer.copy_(drawn + 0.5 if name.endswith("var") else drawn - 0.5)
+    return model
+
+
+def build(config):
+    """A network in eval mode; the same config gives the same weights, and the default generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return DenoisingAutoencoder(config).eval()
+
+
+@pytest.fixture(scope="session")
+def photo_pixels():
+    """A photo with smooth and busy parts: 200×180×3 uint8, read-only so that no test spoils it for the next."""
+    pixels = np.ascontiguousarray(skimage.data.astronaut()[:200, 140:320])
+    pixels.flags.writeable = False
+    return pixels
+
+
+@pytest.fixture(scope="session")
+def photo_tensor(photo_pixels):
+    """The same photo as the networks take it: (1, 3, 200, 180) float32 on [0, 1]."""
+    return torch.from_numpy(photo_pixels.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.fixture
+def untouched_global_generators():
+    """Fails the test if PyTorch's or NumPy's global random state has changed by its end."""
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - it is what is guarded
+    yield
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_equal(np.random.get_state(), numpy_state)  # noqa: NPY002

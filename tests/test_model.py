@@ -1,0 +1,304 @@
+"""The networks: any picture size, the identity at sigma 0, the reference network as it was, configs that are refused."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from denoiser.errors import WeightsError
+from denoiser.model import PRESETS, DenoisingAutoencoder, ModelConfig, pad_to_multiple
+
+SIZES = [(1, 1), (1, 7), (9, 1), (2, 3), (8, 8), (16, 16), (17, 31), (37, 53), (64, 48)]
+# The reference network as design.md lists it: kind, channels in and out, kernel, stride.
+CLASSIC_LAYERS = [
+    ("conv", 3, 64, 3, 1),
+    ("conv", 64, 64, 3, 2),
+    ("conv", 64, 128, 5, 2),
+    ("conv", 128, 128, 3, 1),
+    ("conv", 128, 256, 5, 2),
+    ("conv", 256, 512, 3, 2),
+    ("up", 512, 512, 3, 2),
+    ("conv", 512 + 256, 256, 3, 1),
+    ("up", 256, 128, 3, 2),
+    ("conv", 128 + 128, 128, 5, 1),
+    ("up", 128, 64, 3, 2),
+    ("conv", 64 + 64, 64, 5, 1),
+    ("up", 64, 64, 3, 2),
+    ("conv", 64 + 64, 3, 3, 1),
+]
+
+
+def picture(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def preset_without_memory(name):
+    with torch.device("meta"):
+        return DenoisingAutoencoder(PRESETS[name]).eval()
+
+
+def leaves_in_order_of_use(model, pixels):
+    """The layers without children in the order in which a forward pass calls them, with the shape each returns."""
+    used = []
+    for layer in model.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda layer, _, output: used.append((layer, tuple(output.shape))))
+    model(pixels)
+    return used
+
+
+@pytest.fixture(params=["tiny_model", "tiny_classic"])
+def any_model(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@torch.no_grad()
+def test_any_size_comes_back_at_its_size(any_model, size):
+    restored = any_model(picture(2, 3, *size))
+    assert restored.shape == (2, 3, *size)
+    assert restored.isfinite().all()
+
+
+@pytest.mark.parametrize("levels", range(2, 7))
+@torch.no_grad()
+def test_any_number_of_levels_takes_any_size(levels):
+    config = ModelConfig(widths=(4,) * levels, encoder_blocks=(1,) * levels, decoder_blocks=(1,) * (levels - 1))
+    assert DenoisingAutoencoder(config).eval()(picture(1, 3, 37, 53)).shape == (1, 3, 37, 53)
+
+
+@torch.no_grad()
+def test_pictures_of_a_batch_do_not_see_each_other(any_model):
+    batch = picture(3, 3, 24, 40)
+    alone = torch.cat([any_model(one[None]) for one in batch])
+    torch.testing.assert_close(any_model(batch), alone, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_memory_layout_does_not_change_the_result(any_model):
+    noisy = picture(2, 3, 24, 40)
+    contiguous = any_model(noisy)
+    any_model.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(
+        any_model(noisy.contiguous(memory_format=torch.channels_last)), contiguous, rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@torch.no_grad()
+def test_sigma_zero_is_exactly_the_identity(tiny_model, size):
+    noisy = picture(2, 3, *size) * 3 - 1
+    assert torch.equal(tiny_model(noisy, torch.zeros(1, 1, 1, 1)), noisy)
+
+
+@torch.no_grad()
+def test_a_map_is_obeyed_pixel_by_pixel(tiny_model):
+    noisy, sigma = picture(1, 3, 40, 48), torch.zeros(1, 1, 40, 48)
+    sigma[..., 24:] = 0.2
+    restored = tiny_model(noisy, sigma)
+    assert torch.equal(restored[..., :24], noisy[..., :24])
+    assert (restored - noisy)[..., 24:].abs().mean() > 1 / 255
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1, 1), (2, 1, 1, 1), (2, 1, 19, 21), (19, 21)], ids=str)
+@torch.no_grad()
+def test_a_level_of_any_broadcastable_shape_means_the_same(tiny_model, shape):
+    noisy = picture(2, 3, 19, 21)
+    assert torch.equal(tiny_model(noisy, torch.full(shape, 0.1)), tiny_model(noisy, torch.full((2, 1, 19, 21), 0.1)))
+
+
+@torch.no_grad()
+def test_blind_is_the_estimate_handed_back(tiny_model):
+    noisy = picture(2, 3, 32, 48)
+    assert torch.equal(tiny_model(noisy), tiny_model(noisy, tiny_model.estimate_sigma(noisy)))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@torch.no_grad()
+def test_the_estimate_is_one_level_a_pixel_and_never_negative(tiny_model, size):
+    sigma = tiny_model.estimate_sigma(picture(2, 3, *size) * 20 - 10)
+    assert sigma.shape == (2, 1, *size)
+    assert (sigma >= 0).all()
+
+
+@torch.no_grad()
+def test_a_fresh_network_starts_as_the_identity(tiny_config):
+    noisy = picture(1, 3, 32, 32)
+    assert (DenoisingAutoencoder(tiny_config)(noisy) - noisy).abs().max() < 1 / 255
+
+
+def test_every_parameter_learns_from_a_blind_pass(tiny_model, tiny_classic):
+    for model in (tiny_model, tiny_classic.train()):
+        model(picture(2, 3, 32, 32)).square().mean().backward()
+        assert [name for name, value in model.named_parameters() if not value.grad.abs().sum() > 0] == []
+
+
+def test_normalisation_and_dropout_are_there_where_the_config_asks(tiny_config):
+    plain = {type(layer) for layer in DenoisingAutoencoder(tiny_config).modules()}
+    config = dataclasses.replace(tiny_config, normalization="batch", dropout=0.25, negative_slope=0.2)
+    model = DenoisingAutoencoder(config)
+    assert not plain & {nn.BatchNorm2d, nn.Dropout2d}
+    assert {layer.p for layer in model.modules() if isinstance(layer, nn.Dropout2d)} == {0.25}
+    assert {layer.negative_slope for layer in model.modules() if isinstance(layer, nn.LeakyReLU)} == {0.2}
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+
+
+def test_only_the_residual_network_is_steerable(tiny_model, tiny_classic):
+    assert tiny_model.steerable
+    assert not tiny_classic.steerable
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (7, 16), (16, 16), (17, 9)], ids=str)
+def test_padding_only_adds_to_the_right_and_below(size):
+    pixels = picture(1, 3, *size)
+    padded = pad_to_multiple(pixels, 16)
+    assert [side % 16 for side in padded.shape[-2:]] == [0, 0]
+    assert max(padded.shape[-2] - size[0], padded.shape[-1] - size[1]) < 16
+    assert torch.equal(padded[..., : size[0], : size[1]], pixels)
+    assert set(padded.flatten().tolist()) == set(pixels.flatten().tolist())
+
+
+# The presets
+
+
+@pytest.mark.parametrize(("name", "count"), [("base", 3_811_172), ("classic", 7_958_531)])
+def test_the_presets_keep_their_parameter_counts(name, count):
+    assert sum(value.numel() for value in preset_without_memory(name).parameters()) == count
+
+
+def test_the_classic_count_is_that_of_its_layer_list():
+    *blocks, last = [
+        (inputs * outputs * kernel**2 + outputs, outputs) for _, inputs, outputs, kernel, _ in CLASSIC_LAYERS
+    ]
+    assert sum(weights + 2 * outputs for weights, outputs in blocks) + last[0] == 7_958_531
+
+
+def test_base_costs_at_most_ten_gmac_at_256():
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        preset_without_memory("base")(torch.zeros(1, 3, 256, 256, device="meta"))
+    assert 1e9 < counter.get_total_flops() / 2 <= 10e9
+
+
+def test_classic_has_the_layers_of_the_reference():
+    kinds = {nn.Conv2d: "conv", nn.ConvTranspose2d: "up"}
+    used = leaves_in_order_of_use(preset_without_memory("classic"), torch.zeros(1, 3, 256, 256, device="meta"))
+    convolutions = [(layer, shape) for layer, shape in used if type(layer) in kinds]
+    listed = [(kinds[type(c)], c.in_channels, c.out_channels, *c.kernel_size, *c.stride) for c, _ in convolutions]
+    assert listed == [(kind, i, o, kernel, kernel, stride, stride) for kind, i, o, kernel, stride in CLASSIC_LAYERS]
+    sides = [shape[-1] for _, shape in convolutions]
+    assert sides == [256, 128, 64, 64, 32, 16, 32, 32, 64, 64, 128, 128, 256, 256]
+
+
+def test_classic_blocks_are_convolution_activation_dropout_norm():
+    used = leaves_in_order_of_use(preset_without_memory("classic"), torch.zeros(1, 3, 16, 16, device="meta"))
+    layers = [layer for layer, _ in used]
+    assert len(layers) == 13 * 4 + 1
+    assert isinstance(layers.pop(), nn.Conv2d)
+    for conv, activation, dropout, norm in zip(*[iter(layers)] * 4, strict=True):
+        assert isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d))
+        assert isinstance(activation, nn.LeakyReLU) and activation.negative_slope == 0.3
+        assert isinstance(dropout, nn.Dropout) and dropout.p == 0.2
+        assert isinstance(norm, nn.BatchNorm2d) and norm.num_features == conv.out_channels
+
+
+@torch.no_grad()
+def test_classic_concatenates_the_mirrored_level(tiny_classic):
+    given, returned = {}, {}
+    for name, layer in tiny_classic.body.named_children():
+        layer.register_forward_hook(
+            lambda _, inputs, output, name=name: (
+                (given.update({name: inputs[0]}), returned.update({name: output}))[2:] or None
+            )
+        )
+    tiny_classic(picture(1, 3, 32, 48))
+    for level in range(4):
+        skip = returned[f"encode{level}"]
+        assert torch.equal(given[f"decode{level}"][:, -skip.shape[1] :], skip)
+
+
+@torch.no_grad()
+def test_classic_ends_in_a_sigmoid(tiny_classic):
+    restored = tiny_classic(picture(1, 3, 32, 32) * 200 - 100)
+    assert restored.min() >= 0 and restored.max() <= 1
+
+
+def test_classic_starts_orthogonal(tiny_classic):
+    for layer in tiny_classic.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            rows = layer.weight.detach().flatten(1)
+            gram = rows @ rows.T if rows.shape[0] <= rows.shape[1] else rows.T @ rows
+            torch.testing.assert_close(gram, torch.eye(len(gram)), rtol=0, atol=1e-5)
+            assert not layer.bias.any()
+
+
+# Configs
+
+
+@pytest.mark.parametrize(
+    "config", [*PRESETS.values(), ModelConfig(widths=(8, 8), encoder_blocks=(0, 1), decoder_blocks=(3,))]
+)
+def test_a_config_survives_json(config):
+    again = ModelConfig(**json.loads(json.dumps(dataclasses.asdict(config))))
+    assert again == config
+    assert hash(again) == hash(config)
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRESETS["base"].dropout = 0.5
+
+
+RESIDUAL_FAULTS = [
+    ("architecture", "unet"),
+    ("architecture", None),
+    ("architecture", ["residual"]),
+    ("widths", 48),
+    ("widths", "48"),
+    ("widths", None),
+    ("widths", (48, 96, 192.0)),
+    ("widths", (48, 96, "192")),
+    ("widths", (48, 96, True)),
+    ("widths", (48, 96, 0)),
+    ("widths", (48, 96, -192)),
+    ("widths", (48, 96, 10**9)),
+    ("widths", ()),
+    ("widths", (48,)),
+    ("widths", (8,) * 7),
+    ("encoder_blocks", (2, 2)),
+    ("encoder_blocks", (2, 2, 2, 2)),
+    ("encoder_blocks", (2, 2, -1)),
+    ("encoder_blocks", (2, 2, 10**6)),
+    ("encoder_blocks", {"0": 2}),
+    ("decoder_blocks", (2,)),
+    ("decoder_blocks", (2, 2, 2)),
+    ("decoder_blocks", (2, None)),
+    ("normalization", "layer"),
+    ("normalization", None),
+    ("dropout", 1.0),
+    ("dropout", -0.1),
+    ("dropout", float("nan")),
+    ("dropout", "0.1"),
+    ("dropout", True),
+    ("negative_slope", 1),
+    ("negative_slope", -0.1),
+    ("negative_slope", float("inf")),
+    ("negative_slope", None),
+]
+CLASSIC_FAULTS = [
+    ("widths", (64, 64, 128)),
+    ("widths", (64, 64, 128, 128, 256, 512, 512)),
+    ("encoder_blocks", (2,)),
+    ("decoder_blocks", (0, 0)),
+]
+
+
+@pytest.mark.parametrize(
+    ("preset", "field", "value"),
+    [("base", *fault) for fault in RESIDUAL_FAULTS] + [("classic", *fault) for fault in CLASSIC_FAULTS],
+)
+def test_a_config_that_cannot_be_built_is_refused_by_field(preset, field, value):
+    with pytest.raises(WeightsError, match=f"'{field}' is "):
+        dataclasses.replace(PRESETS[preset], **{field: value})

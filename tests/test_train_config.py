@@ -1,0 +1,194 @@
+"""Settings of a training run: what is refused, and how the flags come from the fields."""
+
+import argparse
+import json
+from dataclasses import FrozenInstanceError, asdict, fields, replace
+
+import pytest
+
+from train.__main__ import main
+from train.config import RECIPES, ConfigError, TrainConfig, add_flags, config_from_flags, flag
+
+NAN = float("nan")
+# For every field: the words of a command line, and the value that they give. None is a default of that field.
+GIVEN = {
+    "model": (["base"], "base"),
+    "data": (["bsds500", "/a b/photos", "synthetic"], ("bsds500", "/a b/photos", "synthetic")),
+    "val": (["/photos/val"], "/photos/val"),
+    "output_dir": (["runs/other"], "runs/other"),
+    "init": (["user/repo"], "user/repo"),
+    "resume": ([], True),
+    "steps": (["7"], 7),
+    "max_minutes": (["2.5"], 2.5),
+    "batch_size": (["3"], 3),
+    "crop": (["48"], 48),
+    "augmentation": (["classic"], "classic"),
+    "sigma_law": (["exponential"], "exponential"),
+    "max_level": (["55"], 55.0),
+    "mean_level": (["20"], 20.0),
+    "level_per_batch": ([], True),
+    "clip_share": (["0.25"], 0.25),
+    "quantize_share": (["0"], 0.0),
+    "loss": (["mse"], "mse"),
+    "learning_rate": (["3e-4"], 3e-4),
+    "weight_decay": (["0.01"], 0.01),
+    "warmup_steps": (["0"], 0),
+    "schedule": (["constant"], "constant"),
+    "max_grad_norm": (["0"], 0.0),
+    "ema_decay": (["0"], 0.0),
+    "validation_steps": (["9"], 9),
+    "validation_photos": (["2"], 2),
+    "checkpointing_steps": (["11"], 11),
+    "device": (["cpu"], "cpu"),
+    "compile": ([], True),
+    "seed": (["5"], 5),
+}
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    return config_from_flags(vars(parser.parse_args(arguments)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "other") for name in ("model", "augmentation", "sigma_law", "loss", "schedule")),
+        *((name, value) for name in ("steps", "batch_size", "crop") for value in (0, -16)),
+        *((name, 0) for name in ("validation_steps", "validation_photos", "checkpointing_steps")),
+        *((name, value) for name in ("max_level", "mean_level", "learning_rate") for value in (0.0, -1.0, NAN)),
+        *(("max_minutes", value) for value in (0.0, -1.0, NAN)),
+        *(("crop", value) for value in (8, 24, 100)),
+        *((name, value) for name in ("clip_share", "quantize_share") for value in (-0.1, 1.1, NAN)),
+        *(("ema_decay", value) for value in (-0.1, 1.0, NAN)),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_by_the_name_of_its_flag(name, value):
+    with pytest.raises(ConfigError, match=flag(name)):
+        TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("warmup_steps", -10), ("max_grad_norm", -1.0), ("weight_decay", -0.1), ("learning_rate", NAN)]
+)
+def test_a_setting_that_would_train_backwards_is_refused(name, value):
+    with pytest.raises(ConfigError, match=flag(name)):
+        TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["max_level", "mean_level", "learning_rate", "max_grad_norm", "weight_decay"])
+def test_an_infinite_setting_is_refused(name):
+    with pytest.raises(ConfigError, match=flag(name)):
+        TrainConfig(**{name: float("inf")})
+
+
+def test_data_given_as_one_string_is_not_taken_for_its_letters():
+    try:
+        assert TrainConfig(data="synthetic").data == ("synthetic",)
+    except ConfigError as error:
+        assert "--data" in str(error)
+
+
+def test_the_message_says_what_came_and_what_is_accepted():
+    with pytest.raises(ConfigError, match=r"--loss is 'l2'; choose one of l1, mse"):
+        TrainConfig(loss="l2")
+    with pytest.raises(ConfigError, match=r"--crop is 100; it must be a multiple of 16"):
+        TrainConfig(crop=100)
+
+
+@pytest.mark.parametrize("percent", range(101))
+def test_shares_that_fill_the_whole_are_accepted(percent):
+    config = TrainConfig(clip_share=percent / 100, quantize_share=1 - percent / 100)
+    assert config.clip_share + config.quantize_share == pytest.approx(1)
+
+
+def test_shares_that_exceed_the_whole_are_refused():
+    with pytest.raises(ConfigError, match="--clip-share and --quantize-share"):
+        TrainConfig(clip_share=0.6, quantize_share=0.5)
+
+
+def test_a_config_cannot_be_changed_in_place_and_a_changed_copy_is_checked():
+    config = TrainConfig()
+    with pytest.raises(FrozenInstanceError):
+        config.steps = 1
+    with pytest.raises(ConfigError, match="--steps"):
+        replace(config, steps=0)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_config_survives_json(recipe):
+    assert TrainConfig(**json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_classic_is_the_recipe_of_the_reference():
+    recipe = RECIPES["classic"]
+    assert (recipe.model, recipe.data, recipe.augmentation) == ("classic", ("bsds500",), "classic")
+    assert (recipe.learning_rate, recipe.weight_decay, recipe.schedule, recipe.loss) == (2e-3, 0, "constant", "mse")
+    assert (recipe.batch_size, recipe.crop) == (20, 256)
+    assert recipe.steps * recipe.batch_size == 150 * 200  # 150 epochs of 200 photos
+    assert recipe.sigma_law == "exponential" and recipe.level_per_batch
+    assert recipe.mean_level / 255 == pytest.approx(0.15)
+    assert (recipe.clip_share, recipe.quantize_share) == (1, 0)
+    assert (recipe.warmup_steps, recipe.max_grad_norm, recipe.ema_decay) == (0, 0, 0)
+
+
+def test_every_recipe_is_named_for_its_network_and_has_a_folder_of_its_own():
+    assert all(recipe.model == name for name, recipe in RECIPES.items())
+    assert len({recipe.output_dir for recipe in RECIPES.values()}) == len(RECIPES)
+
+
+def test_no_flags_are_the_recipe_of_base():
+    assert parse() == RECIPES["base"] == TrainConfig()
+
+
+def test_model_classic_takes_the_recipe_of_classic():
+    assert parse("--model", "classic") == RECIPES["classic"]
+
+
+def test_every_field_has_a_flag():
+    assert set(GIVEN) == {item.name for item in fields(TrainConfig)}
+
+
+@pytest.mark.parametrize("model", RECIPES)
+@pytest.mark.parametrize("name", [name for name in GIVEN if name != "model"])
+def test_a_flag_changes_its_own_field_and_no_other(model, name):
+    words, value = GIVEN[name]
+    config = parse("--model", model, flag(name), *words)
+    assert asdict(config) == asdict(RECIPES[model]) | {name: value}
+    assert type(getattr(config, name)) is type(value)
+
+
+@pytest.mark.parametrize("name", ["schedule", "loss", "steps", "ema_decay", "data", "sigma_law", "output_dir"])
+def test_a_flag_that_repeats_the_default_of_base_still_overrides_classic(name):
+    value = getattr(TrainConfig(), name)
+    words = value if isinstance(value, tuple) else [str(value)]
+    assert getattr(parse("--model", "classic", flag(name), *words), name) == value
+
+
+def test_a_switch_can_be_turned_off():
+    assert not parse("--model", "classic", "--no-level-per-batch").level_per_batch
+
+
+@pytest.mark.parametrize("arguments", [["--steps", "many"], ["--loss", "l2"], ["--crop", "1.5"], ["--data"]])
+def test_a_flag_of_the_wrong_kind_is_refused_by_name(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(*arguments)
+    assert stopped.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_help_lists_every_flag_with_its_text(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--help"])
+    assert stopped.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for item in fields(TrainConfig):
+        assert flag(item.name) in shown
+        assert item.metadata["help"][:20] in shown
+
+
+def test_the_command_line_says_what_is_wrong_in_one_line_and_fails(capsys):
+    assert main(["fit", "--crop", "24"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "error: --crop is 24; it must be a multiple of 16\n" and not out

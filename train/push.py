@@ -1,0 +1,177 @@
+"""Publish a model folder: its card, and one commit on the Hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, HfApi, ModelCardData
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+from denoiser.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
+
+from .config import ConfigError
+from .evaluate import Result, markdown_table, network_size
+
+RESULTS_FILE, CARD_FILE = "results.json", "README.md"
+FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
+
+DATA_TERMS = {
+    "bsds500": "the 200 training photos of the Berkeley BSDS500 (Arbeláez et al. 2011), which are for non-commercial "
+    "research and education",
+    "bsds400": "the 200 training and 200 test photos of the Berkeley BSDS500 (Arbeláez et al. 2011), which are for "
+    "non-commercial research and education",
+    "synthetic": "dead leaves pictures drawn by this project, free of any terms",
+}
+
+
+def push(folder: str | Path, repo: str, private: bool = False, revision: str | None = None) -> str:
+    """Put a model folder on the Hub in one commit, making the repository if needed; returns the commit's URL.
+
+    Only FILES are sent. The token is the client's own: HF_TOKEN or `hf auth login`. Raises WeightsError for a folder
+    that can't be loaded, ConfigError where the Hub refuses or can't be reached.
+    """
+    folder = Path(folder)
+    load_weights(folder)  # nothing is published that load() would refuse
+    if not (folder / CARD_FILE).is_file():
+        write_card(folder)
+    api = HfApi()
+    try:
+        api.create_repo(repo, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            allow_patterns=list(FILES),
+            revision=revision,
+            commit_message=f"Add {folder.name}",
+        )
+    except LocalTokenNotFoundError as error:
+        raise ConfigError("there is no Hub token: run `hf auth login` or set HF_TOKEN to one that can write") from error
+    except HFValidationError as error:
+        raise ConfigError(f"{repo!r} is no repository name; it has the form user/name") from error
+    except HfHubHTTPError as error:
+        if error.response.status_code in (401, 403):
+            message = f"the Hub doesn't let this token write to {repo}: run `hf auth login` or set HF_TOKEN to one that can"
+        else:
+            message = f"the Hub refused ({error.response.status_code}): {error.server_message or 'no reason given'}"
+        raise ConfigError(message) from error
+    except Exception as error:  # the client lets its HTTP library's connection errors through
+        raise ConfigError(f"{repo} could not be pushed ({type(error).__name__}): is the network up?") from error
+    return commit.commit_url
+
+
+def save_results(folder: str | Path, results: list[Result]) -> None:
+    """Put measured results beside the weights, and into the card."""
+    rows = [result.to_json() for result in results]
+    Path(folder, RESULTS_FILE).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_card(folder)
+
+
+def write_card(folder: str | Path) -> None:
+    """Write the model card from what config.json and results.json say."""
+    folder = Path(folder)
+    weights = load_weights(folder)
+    results_path = folder / RESULTS_FILE
+    rows = json.loads(results_path.read_text(encoding="utf-8")) if results_path.is_file() else []
+    results = [Result(**row) for row in rows]
+    card = card_text(folder.name, weights.training, network_size(weights.model), results)
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def card_text(name: str, training: dict[str, Any], size: tuple[float, float], results: list[Result]) -> str:
+    """The model card in the Hub's form: metadata with every result, then what a person wants to know."""
+    metadata = ModelCardData(
+        license="apache-2.0",
+        library_name="pytorch",
+        pipeline_tag="image-to-image",
+        tags=["image-denoising", "image-restoration", "blind-denoising", "autoencoder"],
+        metrics=["psnr", "ssim"],
+        model_name=f"photo-denoiser {name}",
+        eval_results=_eval_results(results) or None,
+    )
+    parameters, gmac = size
+    table = markdown_table(results) if results else "Not measured yet: `python -m train evaluate --save` fills this in."
+    return f"""---
+{metadata.to_yaml()}
+---
+# photo-denoiser: {name}
+
+A skip-connected denoising autoencoder for photos, {_kind(name)}. {parameters / 1e6:.2f} M parameters,
+{gmac:.1f} GMAC for 256×256 pixels.
+
+## Use
+```python
+import denoiser  # from the photo-denoiser checkout
+
+model = denoiser.load("user/name")  # this repository or a copy of the folder
+denoiser.save_image(model(denoiser.open_image("noisy.jpg")), "clean.png")
+```
+In the shell: `python -m denoiser noisy.jpg -o clean.png --model user/name`
+
+## Measured
+Gaussian noise of the given level (σ on the 0–255 scale), PSNR in dB; blind unless a row says that the network was told
+the level. "unclipped" is the protocol of the literature, "8-bit" the same noise clipped and rounded as a file has it.
+Printed by `python -m train evaluate`.
+
+{table}
+
+## Training
+{_training_text(training)}
+
+## Limits
+Trained on Gaussian noise alone. Noise of a camera, which depends on the brightness and is smoothed by its software, is
+often taken for texture and left in; give a noise level by hand where Auto does too little.
+
+## Licence
+The weights and the code are under Apache-2.0. {_terms_text(training)}
+"""
+
+
+def _kind(name: str) -> str:
+    if name == "classic":
+        return "the reference network of this project, blind only: the baseline that `base` is measured against"
+    return "blind and steerable: the noise level is estimated from the photo, or given"
+
+
+def _training_text(training: dict[str, Any]) -> str:
+    if not training:
+        return "Not recorded."
+    settings = ", ".join(f"{key} {value}" for key, value in training.get("settings", {}).items() if value is not None)
+    return (
+        f"{training['steps']:,} steps, {training['crops']:,} crops, {training['minutes']:g} minutes on "
+        f"{training['device']}; {training['validation_psnr']:.2f} dB on the validation photos (mean of levels 15, 25 "
+        f"and 50).{_epochs(training)}\n\nSettings: {settings}."
+    )
+
+
+def _epochs(training: dict[str, Any]) -> str:
+    """The reference counts in epochs of its 200 photos, of which its recipe has 150."""
+    if training["model"] != "classic":
+        return ""
+    return f" That is {training['crops'] / 200:.1f} of the 150 epochs of the reference's recipe."
+
+
+def _terms_text(training: dict[str, Any]) -> str:
+    sources = [DATA_TERMS.get(source, f"the photo folder {source!r}") for source in training.get("data", [])]
+    return f"They were trained on {' and on '.join(sources)}." if sources else "What they were trained on isn't recorded."
+
+
+def _eval_results(results: list[Result]) -> list[EvalResult]:
+    """Every PSNR and SSIM in the form the Hub draws its results table from."""
+    found = []
+    for row in results:
+        dataset = f"{row.dataset}, level {row.level:g}, {row.noise} noise" + (", told the level" if row.told else "")
+        for metric, value in (("PSNR", round(row.psnr, 2)), ("SSIM", round(row.ssim, 4))):
+            found.append(
+                EvalResult(
+                    task_type="image-to-image",
+                    task_name="Image denoising",
+                    dataset_type=row.dataset,
+                    dataset_name=dataset,
+                    metric_type=metric.lower(),
+                    metric_name=metric,
+                    metric_value=value,
+                )
+            )
+    return found
