@@ -1,4 +1,4 @@
-"""Shared by the tests: networks small enough for any machine, and a photo. Nothing here or in a test needs a network."""
+"""Shared by the tests: networks small enough for any machine, and a photo."""
 
 import numpy as np
 import pytest
