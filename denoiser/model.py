@@ -118,7 +118,8 @@ class DenoisingAutoencoder(nn.Module):
             sigma = self.estimator(padded)
         else:
             sigma = pad_to_multiple(sigma.expand(noisy.shape[0], 1, height, width), self.multiple)
-        unit_noise = self.body(torch.cat([padded, sigma], dim=1))
+        # Centred and stretched to about unit variance, which the convolutions learn from several times faster.
+        unit_noise = self.body(4 * torch.cat([padded - 0.5, sigma], dim=1))
         return (padded - sigma * unit_noise)[..., :height, :width]
 
 
@@ -185,6 +186,9 @@ class ResidualBody(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs)
         self.tail = nn.ConvTranspose2d(widths[0], 3, kernel_size=4, stride=2, padding=1)
         initialize_kaiming(self, config.negative_slope)
+        for block in self.modules():
+            if isinstance(block, ResidualBlock):
+                block.last_conv.weight.data.mul_(0.1)  # without normalisation, sums of full-size branches grow
         nn.init.normal_(self.tail.weight, std=1e-3)  # starts as the identity: x - sigma * 0
 
     def forward(self, picture_and_map: Tensor) -> Tensor:
@@ -216,6 +220,10 @@ class ResidualBlock(nn.Module):
         ]
         self.layers = nn.Sequential(*(layer for layer in layers if layer is not None))
 
+    @property
+    def last_conv(self) -> nn.Conv2d:
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)][-1]
+
     def forward(self, features: Tensor) -> Tensor:
         return features + self.layers(features)
 
@@ -225,14 +233,15 @@ def residual_blocks(width: int, count: int, config: ModelConfig) -> nn.Sequentia
 
 
 def initialize_kaiming(module: nn.Module, negative_slope: float) -> None:
-    """He et al. 2015, for every convolution; biases start at zero."""
+    """Keep the variance from layer to layer (He et al. 2015), so that features start at the scale of the picture."""
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.kaiming_normal_(layer.weight, a=negative_slope, mode="fan_in")
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
             nn.init.zeros_(layer.bias)
-        if isinstance(layer, ResidualBlock):
-            last = [part for part in layer.layers if isinstance(part, nn.Conv2d)][-1]
-            last.weight.data.mul_(0.1)  # without normalisation, deep sums of full-size branches grow too fast
+        if isinstance(layer, nn.Sequential):
+            for conv, following in zip(layer, layer[1:], strict=False):
+                if isinstance(conv, nn.Conv2d) and isinstance(following, nn.LeakyReLU):
+                    nn.init.kaiming_normal_(conv.weight, a=negative_slope)
 
 
 class ClassicBody(nn.Module):

@@ -7,8 +7,6 @@ import torch
 
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 
-TAIL_GAIN = 100.0  # a fresh network is all but the identity; this makes it change pixels by several levels
-
 
 @pytest.fixture(scope="session")
 def tiny_config():
@@ -31,11 +29,11 @@ def tiny_classic_config():
 
 
 @pytest.fixture
-def tiny_model(tiny_config):
-    """A steerable network with random weights that visibly changes a picture, in eval mode."""
-    model = build(tiny_config)
-    with torch.no_grad():
-        model.body.tail.weight.mul_(TAIL_GAIN)
+def tiny_model(tiny_config, photo_tensor):
+    """A steerable network with random weights, in eval mode, that takes away as much as a trained one: sigma."""
+    model, sigma = build(tiny_config), torch.full((1, 1, 1, 1), 0.1)
+    with torch.no_grad():  # a fresh network is near the identity
+        model.body.tail.weight.mul_(0.1 / (model(photo_tensor, sigma) - photo_tensor).std())
     return model
 
 

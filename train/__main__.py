@@ -66,7 +66,7 @@ def run_fit(options: argparse.Namespace) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     if options.save and not Path(options.model).is_dir():
-        raise ConfigError(f"--save needs a model folder, and {options.model} isn't one; use --json for a Hub repository")
+        raise ConfigError(f"--save needs a model folder, which {options.model} isn't; use --json for a Hub repository")
     denoiser = load(options.model, options.revision, options.device)
     if options.told and not denoiser.steerable:
         raise ConfigError(f"{options.model} is blind only and can't be told the level; leave --told out")

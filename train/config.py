@@ -41,9 +41,9 @@ class TrainConfig:
     quantize_share: float = setting(0.5, "share of the noisy crops that is clipped and rounded to 8 bits")
 
     loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "mse"))
-    learning_rate: float = setting(1e-3, "peak learning rate of AdamW")
+    learning_rate: float = setting(5e-4, "peak learning rate of AdamW")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")
-    warmup_steps: int = setting(200, "steps over which the learning rate rises from zero")
+    warmup_steps: int = setting(500, "steps over which the learning rate rises from zero")
     schedule: str = setting("cosine", "learning rate after the warm-up", ("cosine", "constant"))
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0 leaves them alone")
     ema_decay: float = setting(0.999, "decay of the averaged weights, which are what is measured and kept; 0: none")

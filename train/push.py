@@ -52,7 +52,7 @@ def push(folder: str | Path, repo: str, private: bool = False, revision: str | N
         raise ConfigError(f"{repo!r} is no repository name; it has the form user/name") from error
     except HfHubHTTPError as error:
         if error.response.status_code in (401, 403):
-            message = f"the Hub doesn't let this token write to {repo}: run `hf auth login` or set HF_TOKEN to one that can"
+            message = f"this token can't write to {repo}: run `hf auth login` or set HF_TOKEN to one that can"
         else:
             message = f"the Hub refused ({error.response.status_code}): {error.server_message or 'no reason given'}"
         raise ConfigError(message) from error
@@ -153,8 +153,10 @@ def _epochs(training: dict[str, Any]) -> str:
 
 
 def _terms_text(training: dict[str, Any]) -> str:
-    sources = [DATA_TERMS.get(source, f"the photo folder {source!r}") for source in training.get("data", [])]
-    return f"They were trained on {' and on '.join(sources)}." if sources else "What they were trained on isn't recorded."
+    if not training:
+        return "What they were trained on isn't recorded."
+    sources = [DATA_TERMS.get(source, f"the photo folder {source!r}") for source in training["data"]]
+    return f"They were trained on {' and on '.join(sources)}."
 
 
 def _eval_results(results: list[Result]) -> list[EvalResult]:

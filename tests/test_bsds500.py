@@ -1,0 +1,279 @@
+"""The BSDS500 download, from a loopback server: what is unpacked, what is refused, and the splits."""
+
+import contextlib
+import gzip
+import io
+import socket
+import tarfile
+import threading
+import uuid
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from denoiser import Photo, save_image
+from train import bsds500
+from train.config import ConfigError
+
+COUNTS = {"train": 200, "val": 100, "test": 200}
+IMAGES = "BSR/BSDS500/data/images"
+CBSD68 = (
+    "3096 12084 14037 16077 19021 21077 24077 33039 101085 101087 102061 103070 105025 106024 108005 108070 108082 "
+    "109053 119082 123074 126007 130026 134035 143090 145086 147091 148026 148089 157055 159008 160068 163085 167062 "
+    "167083 170057 175032 175043 182053 189080 196073 197017 208001 210088 216081 219090 220075 223061 227092 229036 "
+    "236037 241004 241048 253027 253055 260058 271035 285079 291000 295087 296007 296059 299086 300091 302008 304034 "
+    "304074 306005 351093"
+)
+CBSD68_IDS = CBSD68.split()
+VALIDATION_IDS = bsds500.VALIDATION_IDS.split()
+NAMES = {
+    "train": [f"{1000 + index}.jpg" for index in range(200)],
+    "val": [f"{name}.jpg" for name in (*CBSD68_IDS, *VALIDATION_IDS)],
+    "test": [f"{5000 + index}.jpg" for index in range(200)],
+}
+
+
+@pytest.fixture(scope="session")
+def jpeg(tmp_path_factory):
+    path = tmp_path_factory.mktemp("jpeg") / "photo.jpg"
+    save_image(Photo(np.full((16, 16, 3), 128, dtype=np.uint8)), path)
+    return path.read_bytes()
+
+
+def member(name, content=b"", kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, len(content) if kind == tarfile.REGTYPE else 0
+    return info, content
+
+
+def photo_members(jpeg, names=NAMES):
+    return [member(f"{IMAGES}/{split}/{name}", jpeg) for split in names for name in names[split]]
+
+
+def archive(members):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+        for info, content in members:
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def good_archive(jpeg):
+    return archive(photo_members(jpeg))
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """serve(body, status) makes bsds500.URL a loopback server of that body; returns the list of requested paths."""
+    with contextlib.ExitStack() as stack:
+
+        def start(body, status=200, length=None, raw=None):
+            requests = []
+
+            class Handler(BaseHTTPRequestHandler):
+                def do_GET(self):
+                    requests.append(self.path)
+                    if raw is not None:
+                        self.wfile.write(raw)
+                        return
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(body) if length is None else length))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+                def log_message(self, *_):
+                    pass
+
+            server = HTTPServer(("127.0.0.1", 0), Handler)
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            stack.callback(server.server_close)
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            monkeypatch.setattr(bsds500, "URL", f"http://127.0.0.1:{server.server_port}/bsds500.tgz")
+            monkeypatch.setenv("no_proxy", "127.0.0.1")
+            return requests
+
+        yield start
+
+
+def files_below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def expected_files(root):
+    return sorted(f"{root}/{split}/{name}" for split in NAMES for name in NAMES[split])
+
+
+def refused(root):
+    """The message with which the photos can't be had; nothing may be left behind beside what was there."""
+    before = files_below(root.parent)
+    with pytest.raises(ConfigError) as caught:
+        bsds500.photo_paths(root)
+    assert files_below(root.parent) == before
+    assert [path for path in root.parent.iterdir() if path.name.startswith("bsds500-")] == []
+    return str(caught.value)
+
+
+def assert_says_what_else_to_do(message, root):
+    assert bsds500.URL in message and "network" in message
+    assert f"{root}/train" in message and "--data synthetic" in message
+    assert "Traceback" not in message and "\n" not in message
+
+
+def test_the_photos_are_downloaded_once_and_then_taken_from_the_folder(tmp_path, serve, good_archive, jpeg):
+    requests = serve(good_archive)
+    first, second = (bsds500.photo_paths(tmp_path / "data/bsds500") for _ in range(2))
+    assert requests == ["/bsds500.tgz"]
+    assert first == second
+    assert {split: len(paths) for split, paths in first.items()} == COUNTS
+    assert files_below(tmp_path) == expected_files("data/bsds500")
+    assert all(path.read_bytes() == jpeg for path in first["train"])
+    assert all(paths == sorted(paths) for paths in first.values())
+
+
+def test_photos_that_are_there_need_no_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(bsds500, "URL", "http://127.0.0.1:9/must-not-be-asked")
+    for split in NAMES:
+        (tmp_path / split).mkdir()
+        for name in NAMES[split]:
+            (tmp_path / split / name).touch()
+    assert len(bsds500.photo_paths(tmp_path)["val"]) == 100
+
+
+ABSOLUTE = f"/tmp/bsds500-{uuid.uuid4()}.jpg"
+HOSTILE = [
+    member("../evil.jpg", b"evil"),
+    member(f"{IMAGES}/../../../../../evil.jpg", b"evil"),
+    member(f"{IMAGES}/train/../../../../../../evil.jpg", b"evil"),
+    member(f"{IMAGES}/train/../val/evil.jpg", b"evil"),
+    member(ABSOLUTE, b"evil"),
+    member(f"/{IMAGES}/train/evil.jpg", b"evil"),
+    member(f"{IMAGES}/train/link.jpg", kind=tarfile.SYMTYPE, link="/etc/passwd"),
+    member(f"{IMAGES}/train/hard.jpg", kind=tarfile.LNKTYPE, link="/etc/passwd"),
+    member(f"{IMAGES}/train/device.jpg", kind=tarfile.CHRTYPE),
+    member(f"{IMAGES}/train/pipe.jpg", kind=tarfile.FIFOTYPE),
+    member(f"{IMAGES}/train/folder.jpg", kind=tarfile.DIRTYPE),
+    member(f"{IMAGES}/train/huge.jpg", bytes(bsds500.MAX_PHOTO_BYTES + 1)),
+    member(f"{IMAGES}/train/Thumbs.db", b"windows"),
+    member(f"{IMAGES}/train/deep/evil.jpg", b"evil"),
+    member(f"{IMAGES}/other/evil.jpg", b"evil"),
+    member(f"{IMAGES}/evil.jpg", b"evil"),
+    member("BSR/BSDS500/data/groundTruth/train/2092.mat", b"truth"),
+    member("train/evil.jpg", b"evil"),
+]
+
+
+def test_nothing_but_the_photos_is_unpacked(tmp_path, serve, jpeg):
+    serve(archive(HOSTILE + photo_members(jpeg) + HOSTILE))
+    inside = tmp_path / "a/b/c/d/e/f/g/h"  # deep enough that all of the dots stay within tmp_path
+    paths = bsds500.photo_paths(inside / "bsds500")
+    assert files_below(inside) == expected_files("bsds500") and files_below(tmp_path) == [
+        f"a/b/c/d/e/f/g/h/{name}" for name in expected_files("bsds500")
+    ]
+    assert not Path(ABSOLUTE).exists()
+    assert all(path.read_bytes() == jpeg and not path.is_symlink() for split in paths.values() for path in split)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_member_does_not_count_as_a_photo(tmp_path, serve, jpeg, hostile):
+    serve(archive([*photo_members(jpeg)[1:], hostile]))
+    assert "'train': 199" in refused(tmp_path / "bsds500")
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+@pytest.mark.parametrize("split", COUNTS)
+def test_an_archive_with_another_count_of_photos_is_refused(tmp_path, serve, jpeg, split, change):
+    names = NAMES | {split: NAMES[split][1:] if change < 0 else [*NAMES[split], "9.jpg"]}
+    serve(archive(photo_members(jpeg, names)))
+    message = refused(tmp_path / "bsds500")
+    assert f"'{split}': {COUNTS[split] + change}" in message and f"'{split}': {COUNTS[split]}" in message
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
+def test_a_download_that_stops_early_is_refused(tmp_path, serve, good_archive, share):
+    serve(good_archive[: int(share * len(good_archive))], length=len(good_archive))
+    assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
+
+
+def test_a_damaged_archive_is_refused(tmp_path, serve, jpeg):
+    plain = gzip.decompress(archive(photo_members(jpeg)))
+    stored = bytearray(gzip.compress(plain, compresslevel=0))  # without compression, so that only the checksum tells
+    stored[len(stored) // 2] ^= 1
+    serve(bytes(stored))
+    refused(tmp_path / "bsds500")
+
+
+def test_a_download_with_damaged_bytes_is_refused(tmp_path, serve, jpeg):
+    noise = np.random.default_rng(0).integers(0, 256, 50_000, dtype=np.uint8).tobytes()
+    damaged = bytearray(archive([member(f"{IMAGES}/train/a.jpg", b"ab" * 400_000 + noise), *photo_members(jpeg)]))
+    damaged[300:320] = bytes(20)
+    serve(bytes(damaged))
+    assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_an_answer_without_the_archive_is_refused(tmp_path, serve, status):
+    serve(b"<html>not here</html>", status=status)
+    message = refused(tmp_path / "bsds500")
+    assert str(status) in message
+    assert_says_what_else_to_do(message, tmp_path / "bsds500")
+
+
+def test_a_page_in_place_of_the_archive_is_refused(tmp_path, serve):
+    serve(b"<html>log in to this network</html>")
+    assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
+
+
+@pytest.mark.parametrize("raw", [b"", b"SSH-2.0-OpenSSH_9.6\r\n"], ids=["nothing", "another protocol"])
+def test_a_server_that_does_not_speak_http_is_refused(tmp_path, serve, raw):
+    serve(b"", raw=raw)
+    assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
+
+
+def test_no_server_is_refused(tmp_path, monkeypatch):
+    with socket.socket() as taken:  # bound but not listening: nobody else can answer on this port
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(bsds500, "URL", f"http://127.0.0.1:{taken.getsockname()[1]}/bsds500.tgz")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
+
+
+def test_an_incomplete_folder_is_completed(tmp_path, serve, good_archive):
+    (tmp_path / "bsds500/train").mkdir(parents=True)
+    (tmp_path / "bsds500/train/1000.jpg").touch()
+    serve(good_archive)
+    bsds500.photo_paths(tmp_path / "bsds500")
+    assert files_below(tmp_path) == expected_files("bsds500")
+
+
+def test_an_incomplete_folder_is_kept_where_the_download_fails(tmp_path, serve):
+    (tmp_path / "bsds500/train").mkdir(parents=True)
+    (tmp_path / "bsds500/train/1000.jpg").touch()
+    serve(b"", status=404)
+    refused(tmp_path / "bsds500")
+
+
+def test_other_files_in_the_folder_survive_the_download(tmp_path, serve, good_archive):
+    """The user's own photos may be there too: what wasn't downloaded isn't ours to delete."""
+    (tmp_path / "bsds500/train").mkdir(parents=True)
+    (tmp_path / "bsds500/notes.txt").write_text("mine")
+    serve(good_archive)
+    with contextlib.suppress(ConfigError):
+        bsds500.photo_paths(tmp_path / "bsds500")
+    assert (tmp_path / "bsds500/notes.txt").read_text() == "mine"
+
+
+def test_the_validation_photos_are_those_of_the_split_that_are_not_in_cbsd68(tmp_path, serve, good_archive):
+    serve(good_archive)
+    paths = bsds500.validation_paths(tmp_path / "bsds500")
+    assert {path.stem for path in paths} == set(VALIDATION_IDS)
+    assert all(path.is_file() and path.parent.name == "val" for path in paths)
+
+
+def test_no_model_is_chosen_by_a_photo_that_is_reported_on():
+    assert len(VALIDATION_IDS) == len(set(VALIDATION_IDS)) == 32 and len(set(CBSD68_IDS)) == 68
+    assert not set(VALIDATION_IDS) & set(CBSD68_IDS)

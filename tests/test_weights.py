@@ -1,0 +1,344 @@
+"""Model folders and Hub repositories: what is saved comes back, and what is damaged is refused with a reason."""
+
+import copy
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+import torch
+from huggingface_hub import errors as hub_errors
+from safetensors.torch import load_file, save_file
+
+from denoiser import weights
+from denoiser.errors import WeightsError
+from denoiser.model import PRESETS, DenoisingAutoencoder
+from denoiser.weights import CONFIG_FILE, FORMAT, SCALE, WEIGHTS_FILE, load_weights, save_weights
+
+KERNEL, BIAS = "body.tail.weight", "body.tail.bias"  # two tensors that a residual network has
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    """A good model folder, for a test to damage."""
+    save_weights(tiny_model, tmp_path / "good", training={"steps": 7})
+    return tmp_path / "good"
+
+
+def edit_config(folder, **changes):
+    """Change entries at the top of config.json; ... takes one out."""
+    config = json.loads((folder / CONFIG_FILE).read_text()) | changes
+    text = json.dumps({name: value for name, value in config.items() if value is not ...})
+    (folder / CONFIG_FILE).write_text(text)
+
+
+def edit_model(folder, **changes):
+    """The same for the network's own fields."""
+    fields = json.loads((folder / CONFIG_FILE).read_text())["model"] | changes
+    edit_config(folder, model={name: value for name, value in fields.items() if value is not ...})
+
+
+def edit_tensors(folder, **changes):
+    """The same for the tensors, by name with "__" for "."; a function is applied to the tensor that is there."""
+    tensors = load_file(folder / WEIGHTS_FILE)
+    for name, value in changes.items():
+        name = name.replace("__", ".")
+        tensors[name] = value(tensors[name]) if callable(value) else value
+    save_file({name: value for name, value in tensors.items() if value is not ...}, folder / WEIGHTS_FILE)
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("name", ["tiny_model", "tiny_classic"])
+@torch.no_grad()
+def test_what_is_loaded_is_the_model_rounded_to_float16(name, request, tmp_path, photo_tensor):
+    model = request.getfixturevalue(name)
+    rounded = copy.deepcopy(model)
+    for value in [*rounded.parameters(), *rounded.buffers()]:
+        value.copy_(value.half() if value.is_floating_point() else value)
+    save_weights(model, tmp_path / "model")
+    loaded = load_weights(tmp_path / "model").model
+    assert loaded.config == model.config
+    assert torch.equal(loaded(photo_tensor), rounded(photo_tensor))
+
+
+def test_saving_what_was_loaded_gives_the_same_files(folder, tmp_path):
+    save_weights(load_weights(folder).model, tmp_path / "again", training={"steps": 7})
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_loaded_network_is_ready_for_use(folder):
+    loaded = load_weights(str(folder))
+    assert not loaded.model.training
+    assert {value.dtype for value in loaded.model.parameters()} == {torch.float32}
+    assert (loaded.source, loaded.revision, loaded.training) == ("good", None, {"steps": 7})
+
+
+def test_saving_leaves_the_model_alone(tiny_model, tmp_path):
+    before = copy.deepcopy(tiny_model.state_dict())
+    save_weights(tiny_model, tmp_path)
+    assert all(torch.equal(value, before[name]) for name, value in tiny_model.state_dict().items())
+
+
+def test_saving_replaces_what_was_there_and_nothing_else(folder, tiny_classic):
+    (folder / "README.md").write_text("a model card")
+    save_weights(tiny_classic, folder)
+    assert load_weights(folder).model.config == tiny_classic.config
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", CONFIG_FILE, WEIGHTS_FILE]
+
+
+def test_missing_folders_are_made(tiny_model, tmp_path):
+    save_weights(tiny_model, tmp_path / "a" / "b")
+    assert load_weights(tmp_path / "a" / "b").source == "b"
+
+
+def test_the_config_says_format_network_and_training(folder, tiny_config):
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    model = json.loads(json.dumps(dataclasses.asdict(tiny_config)))
+    assert config == {"format": FORMAT, "model": model, "training": {"steps": 7}}
+
+
+@pytest.mark.parametrize("name", ["tiny_model", "tiny_classic"])
+@torch.no_grad()
+def test_large_networks_are_stored_as_int8_close_by(name, request, tmp_path, photo_tensor, monkeypatch):
+    monkeypatch.setattr(weights, "PLAIN_GIT_BYTES", 0)
+    model = request.getfixturevalue(name)
+    save_weights(model, tmp_path)
+    stored, loaded = load_file(tmp_path / WEIGHTS_FILE), load_weights(tmp_path).model
+    for key, value in model.state_dict().items():
+        again = loaded.state_dict()[key]
+        assert again.shape == value.shape
+        if value.dim() == 4:
+            assert stored[key].dtype == torch.int8
+            half_step = value.abs().amax(dim=(1, 2, 3), keepdim=True) / 127 / 2
+            assert ((again - value).abs() <= half_step * 1.001).all()
+    error = (loaded(photo_tensor) - model(photo_tensor)).square().mean().sqrt()
+    change = (model(photo_tensor) - photo_tensor).square().mean().sqrt()
+    assert 0 < error < 0.02 * change
+
+
+@torch.no_grad()
+def test_a_kernel_of_zeros_survives_int8(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "PLAIN_GIT_BYTES", 0)
+    tiny_model.body.tail.weight.zero_()
+    save_weights(tiny_model, tmp_path)
+    assert not load_weights(tmp_path).model.body.tail.weight.any()
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("base", torch.float16), ("classic", torch.int8)])
+def test_the_presets_fit_into_plain_git(name, dtype, tmp_path):
+    with torch.device("meta"):
+        model = DenoisingAutoencoder(PRESETS[name])
+    save_weights(model.to_empty(device="cpu"), tmp_path)
+    assert (tmp_path / WEIGHTS_FILE).stat().st_size < 10_000_000
+    assert {value.dtype for value in load_file(tmp_path / WEIGHTS_FILE).values() if value.dim() == 4} == {dtype} or (
+        dtype == torch.int8
+    )
+
+
+# Damage
+
+
+def truncate(path, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+DAMAGE = {  # what is done to a good folder -> what the message says
+    "no config": (lambda f: (f / CONFIG_FILE).unlink(), "good has no config.json"),
+    "no tensors": (lambda f: (f / WEIGHTS_FILE).unlink(), "good has no model.safetensors"),
+    "empty folder": (lambda f: shutil.rmtree(f) or f.mkdir(), "good has no config.json"),
+    "config is a folder": (lambda f: (f / CONFIG_FILE).unlink() or (f / CONFIG_FILE).mkdir(), "has no config.json"),
+    "config is empty": (lambda f: (f / CONFIG_FILE).write_text(""), "is not JSON"),
+    "config is cut": (lambda f: truncate(f / CONFIG_FILE, 0.5), "is not JSON"),
+    "config is binary": (lambda f: (f / CONFIG_FILE).write_bytes(b"\xff\xfe\0\x80"), "is not JSON"),
+    "config is nested deeply": (lambda f: (f / CONFIG_FILE).write_text("[" * 100_000), "config.json of good"),
+    "config is huge": (lambda f: (f / CONFIG_FILE).write_text(" " * (2 << 20)), "bytes; at most 1,048,576"),
+    "config is a list": (lambda f: (f / CONFIG_FILE).write_text("[]"), "doesn't say format"),
+    "config of transformers": (lambda f: (f / CONFIG_FILE).write_text('{"model_type": "bert"}'), "doesn't say format"),
+    "no format": (lambda f: edit_config(f, format=...), "doesn't say format"),
+    "next format": (lambda f: edit_config(f, format="photo-denoiser/2"), "doesn't say format"),
+    "no network": (lambda f: edit_config(f, model=...), "doesn't say format"),
+    "network is a list": (lambda f: edit_config(f, model=[1]), "doesn't say format"),
+    "field missing": (lambda f: edit_model(f, dropout=...), "missing: 'dropout'"),
+    "field unknown": (lambda f: edit_model(f, attention=True), "unknown: 'attention'"),
+    "field misspelt": (lambda f: edit_model(f, dropout=..., drop_out=0), "unknown: 'drop_out', missing: 'dropout'"),
+    "field of a wrong type": (lambda f: edit_model(f, widths="8,12,16"), "'widths' is '8,12,16'"),
+    "field absurd": (lambda f: edit_model(f, widths=[8, 12, 10**9]), "'widths' is"),
+    "field NaN": (lambda f: edit_model(f, dropout=float("nan")), "'dropout' is nan"),
+    "field null": (lambda f: edit_model(f, architecture=None), "'architecture' is None"),
+    "other network": (lambda f: edit_model(f, widths=[8, 12, 18]), "has shape"),
+    "fewer blocks": (lambda f: edit_model(f, encoder_blocks=[1, 1, 0]), "not one of the network"),
+    "more blocks": (lambda f: edit_model(f, encoder_blocks=[1, 1, 2]), "is missing"),
+    "tensor missing": (lambda f: edit_tensors(f, body__tail__bias=...), f"{BIAS}' is missing"),
+    "tensor extra": (lambda f: edit_tensors(f, extra=torch.zeros(1)), "'extra' is not one of the network"),
+    "tensor misshapen": (
+        lambda f: edit_tensors(f, body__tail__bias=torch.zeros(4)),
+        r"has shape \(4,\), expected \(3,\)",
+    ),
+    "tensor transposed": (
+        lambda f: edit_tensors(f, body__tail__weight=lambda t: t.mT[:, :, :3].contiguous()),
+        "has shape",
+    ),
+    "tensor NaN": (lambda f: edit_tensors(f, body__tail__bias=lambda t: t * float("nan")), f"{BIAS}' holds NaN"),
+    "tensor infinite": (lambda f: edit_tensors(f, body__tail__bias=lambda t: t + float("inf")), f"{BIAS}' holds NaN"),
+    "tensors empty": (lambda f: (f / WEIGHTS_FILE).write_bytes(b""), "damaged or not a safetensors file"),
+    "tensors cut in the header": (lambda f: truncate(f / WEIGHTS_FILE, 0.01), "damaged or not a safetensors file"),
+    "tensors cut in the data": (lambda f: truncate(f / WEIGHTS_FILE, 0.9), "damaged or not a safetensors file"),
+    "tensors are text": (lambda f: (f / WEIGHTS_FILE).write_text("version https://git-lfs"), "damaged or not"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_folder_is_refused_with_the_reason(folder, damage, message):
+    damage(folder)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(folder)
+
+
+def test_a_folder_is_called_by_its_name_alone(folder):
+    (folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(WeightsError) as caught:
+        load_weights(folder)
+    assert str(folder.parent) not in str(caught.value)  # the web page shows it
+
+
+def test_a_pickle_is_refused_without_being_run(folder, tmp_path):
+    trace = tmp_path / "trace"
+
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (trace,)
+
+    torch.save({KERNEL: Trap()}, folder / WEIGHTS_FILE)
+    with pytest.raises(WeightsError, match="not a safetensors file"):
+        load_weights(folder)
+    assert not trace.exists()
+
+
+def test_a_file_over_the_limit_is_not_read(folder, monkeypatch):
+    monkeypatch.setattr(weights, "MAX_WEIGHTS_BYTES", 1000)
+    monkeypatch.setattr(weights, "load_file", Mock(side_effect=AssertionError))
+    with pytest.raises(WeightsError, match="at most 1,000 are read"):
+        load_weights(folder)
+
+
+INT8_DAMAGE = {
+    "scale of another length": {KERNEL + SCALE: torch.ones(5, 1, 1, 1)},
+    "scale of another rank": {KERNEL + SCALE: torch.ones(1)},
+    "scale NaN": {KERNEL + SCALE: torch.full((8, 1, 1, 1), float("nan"))},
+    "scale missing": {KERNEL + SCALE: ...},
+    "scale of no tensor": {"extra" + SCALE: torch.ones(1)},
+    "kernel missing": {KERNEL: ...},
+}
+
+
+@pytest.mark.parametrize("changes", INT8_DAMAGE.values(), ids=INT8_DAMAGE.keys())
+def test_damaged_int8_kernels_are_refused(changes, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "PLAIN_GIT_BYTES", 0)
+    save_weights(tiny_model, tmp_path)
+    edit_tensors(tmp_path, **{name.replace(".", "__"): value for name, value in changes.items()})
+    with pytest.raises(WeightsError, match=WEIGHTS_FILE):
+        load_weights(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64], ids=str)
+def test_tensors_of_a_type_no_network_has_are_refused(folder, dtype):
+    edit_tensors(folder, body__tail__bias=torch.ones(3, dtype=dtype))
+    with pytest.raises(WeightsError, match=BIAS):
+        load_weights(folder)
+
+
+# The Hub
+
+
+@pytest.fixture
+def hub(folder, monkeypatch):
+    """A fake download that hands out the good folder; returns the calls that it gets."""
+    calls = []
+
+    def download(repo, name, revision=None):
+        calls.append((repo, name, revision))
+        return str(folder / name)
+
+    monkeypatch.setattr(weights, "hf_hub_download", download)
+    return calls
+
+
+@pytest.fixture
+def failing_hub(monkeypatch):
+    """Makes every download fail with the given exception."""
+
+    def fail_with(error):
+        monkeypatch.setattr(weights, "hf_hub_download", Mock(side_effect=error))
+
+    return fail_with
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1.0", "0123456789abcdef"])
+def test_only_config_and_tensors_are_asked_for_at_the_revision(hub, revision):
+    loaded = load_weights("user/name.of-model_1", revision)
+    assert sorted(hub) == [("user/name.of-model_1", name, revision) for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    assert (loaded.source, loaded.revision) == ("user/name.of-model_1", revision)
+
+
+def test_a_folder_never_asks_the_hub(hub, folder):
+    load_weights(folder)
+    assert hub == []
+
+
+def test_a_damaged_repository_is_refused_by_its_name(hub, folder):
+    (folder / WEIGHTS_FILE).write_bytes(b"")
+    with pytest.raises(WeightsError, match="model.safetensors of user/name is damaged"):
+        load_weights("user/name")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["user/name/x", "no such folder", "name", "/no/such/folder", "https://huggingface.co/user/name", "", "x" * 5000],
+)
+def test_a_source_that_can_be_neither_folder_nor_repository_is_refused(hub, source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match="neither a model folder nor a Hub repository"):
+        load_weights(source)
+    assert hub == []
+
+
+@pytest.mark.parametrize("source", [".", "../good", "./"])
+def test_a_folder_is_named_however_it_is_given(folder, source, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert load_weights(source).source == "good"
+
+
+RESPONSE = {"response": Mock(headers={})}
+CLIENT_ERRORS = [
+    (hub_errors.GatedRepoError("", **RESPONSE), "'user/name' at revision 'v2' is gated"),
+    (hub_errors.RevisionNotFoundError("", **RESPONSE), "'user/name' has no revision 'v2'"),
+    (hub_errors.RepositoryNotFoundError("", **RESPONSE), "There is no Hub repository 'user/name'"),
+    (hub_errors.RemoteEntryNotFoundError("", **RESPONSE), "has no config.json"),
+    (hub_errors.EntryNotFoundError(""), "has no config.json"),
+    (hub_errors.LocalEntryNotFoundError(""), "can't be reached"),
+    (hub_errors.OfflineModeIsEnabled(""), r"could not be fetched .*OfflineModeIsEnabled"),
+    (hub_errors.HFValidationError(""), r"could not be fetched .*HFValidationError"),
+    (hub_errors.HfHubHTTPError("", **RESPONSE), r"could not be fetched .*HfHubHTTPError"),
+    (OSError("disk full"), r"could not be fetched .*OSError"),
+    (TimeoutError(), r"could not be fetched .*TimeoutError"),
+]
+
+
+@pytest.mark.parametrize(("error", "message"), CLIENT_ERRORS, ids=lambda value: type(value).__name__)
+def test_every_error_of_the_client_is_told_in_words(failing_hub, error, message):
+    failing_hub(error)
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_weights("user/name", "v2")
+    assert caught.value.__cause__ is error
+
+
+def test_a_person_can_still_interrupt_a_download(failing_hub):
+    failing_hub(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        load_weights("user/name")
