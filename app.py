@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio import media
@@ -87,7 +88,7 @@ def _noisy_tab(model: Denoiser) -> None:
                 elem_id="strength",
             )
             button = gr.Button("Denoise", variant="primary", elem_id="denoise")
-            gr.Examples(EXAMPLES, upload, label="Or pick a photo", cache_examples=False)
+            gr.Examples(EXAMPLES, upload, label="Or pick a photo", cache_examples=False, elem_id="examples-noisy")
         with gr.Column(scale=2):
             pair = _before_after("Before / after", elem_id="result")
             details = gr.Markdown(elem_id="details")
@@ -234,10 +235,10 @@ def _score_table(before: dict[str, float], after: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    page = build_page(*load_model())
-    page.launch(theme=THEME, max_file_size=MAX_UPLOAD, run_history=False, footer_links=["api", "settings"])
+def launch(page: gr.Blocks, **options: Any) -> None:
+    """Serve the page; the options are those of Gradio's launch."""
+    page.launch(theme=THEME, max_file_size=MAX_UPLOAD, run_history=False, footer_links=["api", "settings"], **options)
 
 
 if __name__ == "__main__":
-    main()
+    launch(build_page(*load_model()))

@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from loopback_hub import hub  # noqa: F401 - a fixture
 
 from denoiser.model import DenoisingAutoencoder, ModelConfig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Networks this small gain nothing from threads, and wait for each other for minutes on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from huggingface_hub import HfApi, errors, hf_hub_download
 from safetensors.numpy import save_file
 
 REPO = "tester/denoiser"
-hub = loopback_hub.hub  # a fixture
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import torch
 from huggingface_hub import errors as hub_errors
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 
 from denoiser import weights
 from denoiser.errors import WeightsError
@@ -134,10 +135,9 @@ def test_the_presets_fit_into_plain_git(name, dtype, tmp_path):
     with torch.device("meta"):
         model = DenoisingAutoencoder(PRESETS[name])
     save_weights(model.to_empty(device="cpu"), tmp_path)
+    kernels = {name for name, value in model.state_dict().items() if value.dim() == 4}
+    assert {value.dtype for name, value in load_file(tmp_path / WEIGHTS_FILE).items() if name in kernels} == {dtype}
     assert (tmp_path / WEIGHTS_FILE).stat().st_size < 10_000_000
-    assert {value.dtype for value in load_file(tmp_path / WEIGHTS_FILE).values() if value.dim() == 4} == {dtype} or (
-        dtype == torch.int8
-    )
 
 
 # Damage
@@ -224,6 +224,28 @@ def test_a_file_over_the_limit_is_not_read(folder, monkeypatch):
     monkeypatch.setattr(weights, "MAX_WEIGHTS_BYTES", 1000)
     monkeypatch.setattr(weights, "load_file", Mock(side_effect=AssertionError))
     with pytest.raises(WeightsError, match="at most 1,000 are read"):
+        load_weights(folder)
+
+
+class MemoryLimit(TorchFunctionMode):
+    """Raises MemoryError once the tensors made inside it would take more bytes in all."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.left = limit
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is torch.empty and result.device.type != "meta":
+            self.left -= result.nbytes
+            if self.left < 0:
+                raise MemoryError
+        return result
+
+
+def test_a_config_of_gigabytes_is_refused_before_they_are_taken(folder):
+    edit_model(folder, widths=[1024] * 6, encoder_blocks=[64] * 6, decoder_blocks=[64] * 5)  # 53 GB, each field valid
+    with MemoryLimit(100 << 20), pytest.raises(WeightsError):
         load_weights(folder)
 
 

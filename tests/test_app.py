@@ -1,0 +1,184 @@
+"""The page in a real browser, and its endpoint through the real client."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio import media
+from gradio_client import Client, exceptions, handle_file
+
+import app
+import denoiser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+LEVEL = 25
+
+
+@pytest.fixture(scope="module")
+def model():
+    return denoiser.load()
+
+
+@pytest.fixture(scope="module")
+def url(model, tmp_path_factory):
+    """The address of the running page."""
+    page = app.build_page(model, "Running on the test's weights.")
+    app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield page.local_url
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return denoiser.open_image(media.get_image("tower.jpg"))
+
+
+@pytest.fixture(scope="module")
+def noisy_file(clean, tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos") / "holiday.png"
+    denoiser.save_image(denoiser.add_noise(clean, LEVEL), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        assert not os.environ.get("REQUIRE_BROWSER"), "this run must drive a browser, and there is no chromium"
+        pytest.skip("needs chromium (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser, url):
+    """A visitor's page; the test fails if it asks for anything from elsewhere."""
+    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
+        page, addresses = context.new_page(), []
+        page.on("request", lambda request: addresses.append(request.url))
+        page.goto(url, wait_until="domcontentloaded")
+        page.get_by_role("button", name="Denoise", exact=True).wait_for()
+        yield page
+        assert not [address for address in addresses if not address.startswith((url, "data:", "blob:"))]
+
+
+def shown_photo(page, element, tmp_path):
+    """The second picture of a before/after slider, as the browser gets it."""
+    image = page.locator(f"#{element} img").nth(1)
+    image.wait_for(timeout=60_000)
+    path = tmp_path / "shown.jpg"
+    path.write_bytes(page.request.get(image.get_attribute("src")).body())
+    return denoiser.open_image(path)
+
+
+def downloaded_photo(page, element, tmp_path):
+    with page.expect_download() as download:
+        page.locator(f"#{element}").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def psnr(photo, reference):
+    return denoiser.compare(photo, reference)["psnr"]
+
+
+def test_a_noisy_photo_comes_back_clean(page, noisy_file, clean, model, tmp_path):
+    page.locator("#noisy input[type=file]").set_input_files(noisy_file)
+    page.locator("#denoise").click()
+    noisy = denoiser.open_image(noisy_file)
+    assert psnr(shown_photo(page, "result", tmp_path), clean) > psnr(noisy, clean) + 5
+    assert "Auto (about" in page.locator("#details").inner_text()
+
+    file = downloaded_photo(page, "download", tmp_path)
+    assert file.name == "holiday-denoised.png"
+    assert np.array_equal(denoiser.open_image(file).pixels, model(noisy).pixels)
+
+
+def test_moving_the_slider_takes_over_from_auto(page, noisy_file, clean, model, tmp_path):
+    page.locator("#noisy input[type=file]").set_input_files(noisy_file)
+    slider = page.locator("#strength input[type=range]")
+    slider.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("!document.querySelector('#auto input').checked")
+    level = float(slider.input_value())
+    assert level == app.DEFAULT_LEVEL + 10
+
+    page.locator("#denoise").click()
+    page.get_by_text(f"Noise strength: {level:g}.").wait_for(timeout=60_000)
+    noisy = denoiser.open_image(noisy_file)
+    assert psnr(shown_photo(page, "result", tmp_path), clean) > psnr(noisy, clean)
+    pixels = denoiser.open_image(downloaded_photo(page, "download", tmp_path)).pixels
+    assert np.array_equal(pixels, model(noisy, level).pixels)
+
+
+def test_a_clean_photo_shows_what_the_denoiser_gains(page):
+    page.get_by_role("tab", name="Try it on a clean photo").click()
+    page.locator("#clean input[type=file]").set_input_files(media.get_image("tower.jpg"))
+    page.locator("#try").click()
+    row = page.locator("#scores tr", has_text="PSNR")
+    row.wait_for(timeout=60_000)
+    before, after = (float(cell.split()[0]) for cell in row.locator("td").all_inner_texts()[1:])
+    assert 19 < before < 22 and after > before + 5
+
+
+def test_an_example_is_one_click(page):
+    page.locator("#examples-noisy button").first.click()
+    page.locator("#noisy img").first.wait_for()
+    page.locator("#denoise").click()
+    page.locator("#result img").nth(1).wait_for(timeout=60_000)
+
+
+def test_no_photo_and_bad_photos_get_a_message(page, tmp_path):
+    page.locator("#denoise").click()
+    page.get_by_text("Choose a photo first.").wait_for()
+    fake = tmp_path / "fake.jpg"
+    fake.write_text("not a photo")
+    page.locator("#noisy input[type=file]").set_input_files(fake)
+    page.locator("#denoise").click()
+    page.get_by_text("is not a JPEG").wait_for()
+
+
+def test_the_endpoint_gives_the_pixels_of_the_python_api(url, noisy_file, model, tmp_path):
+    client = Client(url, verbose=False, download_files=tmp_path)
+    noisy = denoiser.open_image(noisy_file)
+    for level in (None, 40):
+        result = client.predict(handle_file(noisy_file), level, api_name="/denoise")
+        assert np.array_equal(denoiser.open_image(result).pixels, model(noisy, level).pixels)
+
+
+def test_the_endpoint_says_what_is_wrong(url, noisy_file, tmp_path):
+    client = Client(url, verbose=False, download_files=tmp_path)
+    with pytest.raises(exceptions.AppError, match="0 to 100"):
+        client.predict(handle_file(noisy_file), 1000, api_name="/denoise")
+    fake = tmp_path / "fake.png"
+    fake.write_text("not a photo")
+    with pytest.raises(exceptions.AppError, match="is not a JPEG"):
+        client.predict(handle_file(fake), None, api_name="/denoise")
+
+
+def test_denoise_is_the_only_public_endpoint(url):
+    assert list(Client(url, verbose=False).view_api(return_format="dict")["named_endpoints"]) == ["/denoise"]
+
+
+def test_the_weights_can_come_from_the_hub(hub, monkeypatch):
+    from loopback_hub import Repo
+
+    repo = hub.repos["someone/photos"] = Repo(private=False)
+    bundled = Path(app.__file__).parent / "weights" / "base"
+    repo.commit({path.name: path.read_bytes() for path in bundled.iterdir()}, "Add weights")
+    monkeypatch.setenv("DENOISER_MODEL", "someone/photos")
+    monkeypatch.setenv("DENOISER_REVISION", "main")
+    model, notice = app.load_model()
+    assert model.weights.source == "someone/photos" and notice == "Running on someone/photos at main."
+
+
+def test_a_model_that_cannot_be_had_leaves_the_page_on_the_bundled_weights(hub, monkeypatch):
+    monkeypatch.setenv("DENOISER_MODEL", "someone/nothing")
+    model, notice = app.load_model()
+    assert model.weights.source == "base" and "someone/nothing" in notice and "bundled" in notice

@@ -1,0 +1,560 @@
+"""The training loop: exact resume, averaging, schedule, loss, and a run from photos to weights that load."""
+
+import copy
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import denoiser
+from denoiser import Photo, WeightsError, save_image
+from denoiser.model import DenoisingAutoencoder, ModelConfig
+from denoiser.weights import save_weights
+from train import loop
+from train.__main__ import main
+from train.config import RECIPES, ConfigError, TrainConfig
+from train.data import PhotoSet, add_noise, clean_batch, draw_sigma
+
+CPU = torch.device("cpu")
+RESIDUAL = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
+CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
+NETWORKS = {
+    "residual": ("base", RESIDUAL),
+    "residual with batch norm and dropout": ("base", replace(RESIDUAL, normalization="batch", dropout=0.1)),
+    "classic": ("classic", CLASSIC),
+}
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks_on_one_thread(monkeypatch):
+    monkeypatch.setitem(loop.PRESETS, "base", RESIDUAL)
+    monkeypatch.setitem(loop.PRESETS, "classic", CLASSIC)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=NETWORKS)
+def config(request, monkeypatch):
+    """The recipe of each network, on a toy scale."""
+    name, model = NETWORKS[request.param]
+    monkeypatch.setitem(loop.PRESETS, name, model)
+    return toy(RECIPES[name])
+
+
+def toy(recipe=RECIPES["base"], **changes):
+    small = {"steps": 10, "batch_size": 4, "crop": 16, "warmup_steps": 3, "device": "cpu", "ema_decay": 0.9}
+    return replace(recipe, **small | changes)
+
+
+def toy_photos(count=3, height=24, width=28):
+    """Coloured slopes with an edge: something to learn, and nothing like noise."""
+    rng = np.random.default_rng(0)
+    row, column = np.mgrid[:height, :width][..., None]
+    slopes = [rng.uniform(-4, 4, (2, 3)) for _ in range(count)]
+    pictures = [128 + (row - 12) * down + (column - 14) * along + 40 * (row > column) for down, along in slopes]
+    return [np.clip(picture, 0, 255).astype(np.uint8) for picture in pictures]
+
+
+def take_steps(run, config, count, photos=None):
+    photos = PhotoSet(photos or toy_photos())
+    losses = []
+    for _ in range(count):
+        rate = loop.learning_rate(config, run.step, loop.run_progress(config, run))
+        losses.append(float(loop.train_step(run, photos, config, rate)[0]))
+    return losses
+
+
+def state_of(run):
+    return {
+        "model": run.model.state_dict(),
+        "average": run.average and run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "generator": run.generator.get_state(),
+        "default generator": torch.get_rng_state(),
+        "counters": (run.step, run.best_psnr),
+    }
+
+
+def assert_same(first, second, where="state"):
+    """Equal bit for bit, through dicts and lists."""
+    assert type(first) is type(second), where
+    if isinstance(first, torch.Tensor):
+        assert first.dtype == second.dtype and torch.equal(first, second), where
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_same(first[key], second[key], f"{where}.{key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), where
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            assert_same(*pair, f"{where}[{index}]")
+    else:
+        assert first == second, where
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(config, tmp_path):
+    run = loop.start_run(config, CPU)
+    losses = take_steps(run, config, 10)
+    expected = state_of(run)
+
+    first_half = loop.start_run(config, CPU)
+    resumed_losses = take_steps(first_half, config, 5)
+    loop.save_checkpoint(first_half, tmp_path / "checkpoint.pt")
+    second_half = loop.start_run(replace(config, seed=99), CPU)
+    torch.rand(1000)  # the default generator is anywhere
+    loop.load_checkpoint(second_half, tmp_path / "checkpoint.pt")
+    resumed_losses += take_steps(second_half, config, 5)
+    assert resumed_losses == losses
+    assert_same(state_of(second_half), expected)
+
+
+def test_the_seed_decides_a_run(config):
+    def losses(seed):
+        return take_steps(loop.start_run(replace(config, seed=seed), CPU), config, 2)
+
+    assert losses(1) == losses(1) != losses(2)
+
+
+def test_saving_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_path):
+    run = loop.start_run(config, CPU)
+    take_steps(run, config, 2)
+    before = copy.deepcopy(state_of(run))
+    loop.save_checkpoint(run, tmp_path / "checkpoint.pt")
+    assert_same(state_of(run), before)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_checkpoint_whose_writing_is_interrupted_leaves_the_old_one(tmp_path, monkeypatch):
+    run = loop.start_run(toy(), CPU)
+    loop.save_checkpoint(run, tmp_path / "checkpoint.pt")
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def interrupted(state, path):
+        path.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.save_checkpoint(run, tmp_path / "checkpoint.pt")
+    monkeypatch.undo()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
+def test_the_average_is_the_exponential_moving_average_of_weights_and_statistics(decay, monkeypatch):
+    monkeypatch.setitem(loop.PRESETS, "base", replace(RESIDUAL, normalization="batch"))
+    run = loop.start_run(toy(ema_decay=decay), CPU)
+    values, expected = run.model.state_dict(), {}
+    generator = torch.Generator().manual_seed(0)
+    for count in range(40):
+        for name, value in values.items():
+            if value.is_floating_point():
+                value.copy_(torch.randn(value.shape, generator=generator))
+            else:
+                value.fill_(count)
+            weight = 1 - min(decay, (1 + count) / (10 + count)) if count else 1.0
+            old = expected.get(name, torch.zeros(()))
+            expected[name] = old + weight * (value.double() - old) if value.is_floating_point() else value.clone()
+        run.average.update_parameters(run.model)
+    for name, value in run.measured_model.state_dict().items():
+        assert torch.allclose(value.double(), expected[name].double(), atol=1e-5), name
+
+
+def test_without_averaging_the_weights_themselves_are_measured():
+    run = loop.start_run(toy(ema_decay=0.0), CPU)
+    assert run.average is None and run.measured_model is run.model
+
+
+def test_every_step_is_averaged():
+    run = loop.start_run(toy(), CPU)
+    take_steps(run, toy(), 3)
+    assert int(run.average.n_averaged) == run.step == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "progress", "expected"),
+    [
+        (0, 0.0, 0.1),  # the first of ten warm-up steps
+        (4, 0.0, 0.5),
+        (9, 0.0, 1.0),
+        (500, 0.25, 0.5 + math.sqrt(0.125)),
+        (500, 0.5, 0.5),
+        (500, 0.75, 0.5 - math.sqrt(0.125)),
+        (1000, 1.0, 0.0),
+        (4, 0.5, 0.25),  # time may run out during the warm-up
+    ],
+)
+def test_the_learning_rate_rises_and_then_falls_along_half_a_cosine(step, progress, expected):
+    config = toy(learning_rate=2e-3, warmup_steps=10)
+    assert loop.learning_rate(config, step, progress) == pytest.approx(2e-3 * expected)
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.5, 0.99])
+def test_a_constant_learning_rate_is_constant(progress):
+    config = toy(schedule="constant", warmup_steps=0, learning_rate=2e-3)
+    assert loop.learning_rate(config, 0, progress) == loop.learning_rate(config, 900, progress) == 2e-3
+
+
+@pytest.mark.parametrize(
+    ("minutes", "step", "seconds", "expected"),
+    [
+        (None, 0, 0, 0),
+        (None, 25, 9999, 0.25),
+        (10, 25, 60, 0.25),
+        (10, 25, 300, 0.5),
+        (10, 25, 600, 1),
+        (10, 100, 1, 1),
+    ],
+)
+def test_a_run_is_as_far_as_its_steps_or_its_minutes_whichever_is_further(minutes, step, seconds, expected):
+    run = loop.start_run(toy(), CPU)
+    run.step, run.seconds = step, seconds
+    assert loop.run_progress(toy(steps=100, max_minutes=minutes), run) == pytest.approx(expected)
+
+
+def test_a_step_uses_the_rate_that_it_is_given(config):
+    run = loop.start_run(config, CPU)
+    before = [value.detach().clone() for value in run.model.parameters()]
+    loop.train_step(run, PhotoSet(toy_photos()), config, 0.0)
+    assert_same([value.detach() for value in run.model.parameters()], before)
+    loop.train_step(run, PhotoSet(toy_photos()), config, 1e-3)
+    largest = max(float((value - old).abs().max()) for value, old in zip(run.model.parameters(), before, strict=True))
+    assert 0.5e-3 < largest < 10e-3  # Adam moves each weight by about the rate
+    assert run.step == 2 and run.optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_gradients_are_clipped_to_the_norm_of_the_config():
+    config = toy(max_grad_norm=1e-3)
+    run = loop.start_run(config, CPU)
+    take_steps(run, config, 1)
+    norm = torch.cat([value.grad.flatten() for value in run.model.parameters()]).norm()
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.fixture
+def batch():
+    """clean, noisy, sigma of four crops of their own level."""
+    generator = torch.Generator().manual_seed(0)
+    clean, sigma = torch.rand((4, 3, 16, 16), generator=generator), torch.tensor([0.0, 0.05, 0.1, 0.3]).view(4, 1, 1, 1)
+    return clean, add_noise(clean, sigma, toy(quantize_share=0.0), generator), sigma
+
+
+def trained_model():
+    """A network whose output depends on everything: a fresh one is all but the identity."""
+    model = DenoisingAutoencoder(RESIDUAL)
+    torch.nn.init.normal_(model.body.tail.weight, std=0.1)
+    return model
+
+
+def gradients(module, *arguments):
+    module.zero_grad()
+    loop.training_loss(*arguments)[0].backward()
+    return [parameter.grad.clone() for parameter in module.parameters()]
+
+
+def everything(told):
+    return torch.full((4, 1, 1, 1), told)
+
+
+def test_the_told_crops_are_restored_with_the_true_level(batch):
+    clean, noisy, sigma = batch
+    model = trained_model()
+    told = torch.tensor([True, False, True, False]).view(4, 1, 1, 1)
+    _, restored = loop.training_loss(model, clean, noisy, sigma, told, "l1")
+    assert torch.allclose(restored[::2], model(noisy, sigma)[::2], atol=1e-6)
+    assert torch.allclose(restored[1::2], model(noisy)[1::2], atol=1e-6)
+    assert torch.equal(restored[0], noisy[0])  # told that there is no noise
+
+
+def test_the_estimator_learns_from_the_true_level_alone(batch):
+    clean, noisy, sigma = batch
+    model = trained_model()
+    first, other = (
+        gradients(model.estimator, model, target, noisy, sigma, everything(False), "l1")
+        for target in (clean, 1 - clean)
+    )
+    assert_same(first, other)
+    assert any((gradient != 0).any() for gradient in first)
+
+
+def test_the_body_learns_from_the_picture_alone(batch, monkeypatch):
+    clean, noisy, sigma = batch
+    model = trained_model()
+    first = gradients(model.body, model, clean, noisy, sigma, everything(False), "l1")
+    monkeypatch.setattr(loop, "ESTIMATOR_WEIGHT", 100.0)
+    assert_same(gradients(model.body, model, clean, noisy, sigma, everything(False), "l1"), first)
+
+
+@pytest.mark.parametrize(("name", "reference"), [("l1", F.l1_loss), ("mse", F.mse_loss)])
+def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
+    clean, noisy, sigma = batch
+    classic = DenoisingAutoencoder(CLASSIC).eval()
+    loss, restored = loop.training_loss(classic, clean, noisy, sigma, everything(True), name)
+    assert torch.equal(restored, classic(noisy)) and torch.equal(loss, reference(restored, clean))
+    monkeypatch.setattr(loop, "ESTIMATOR_WEIGHT", 0.0)
+    loss, restored = loop.training_loss(trained_model(), clean, noisy, sigma, everything(True), name)
+    assert torch.equal(loss, reference(restored, clean))
+
+
+def pixel_loss(run, config, photos, count=32):
+    """The loss in pixels, without the estimator's, on crops that are the same at every call."""
+    generator, config = torch.Generator().manual_seed(7), replace(config, batch_size=count)
+    clean, sigma = clean_batch(PhotoSet(photos), config, generator), draw_sigma(config, generator)
+    noisy = add_noise(clean, sigma, config, generator)
+    model = run.model.eval()
+    with torch.inference_mode():
+        restored = model(noisy, sigma) if model.steerable else model(noisy)
+    run.model.train()
+    return float(F.l1_loss(restored, clean))
+
+
+def test_sixty_steps_bring_restored_photos_nearer_to_the_clean_ones(config):
+    config = replace(config, steps=60, learning_rate=3e-3, batch_size=8)
+    run = loop.start_run(config, CPU)
+    before = pixel_loss(run, config, toy_photos())
+    take_steps(run, config, 60)
+    assert pixel_loss(run, config, toy_photos()) < 0.9 * before
+
+
+def test_a_single_flat_photo_is_learnt_by_heart(monkeypatch):
+    wide = ModelConfig(widths=(24, 24), encoder_blocks=(1, 1), decoder_blocks=(1,))
+    monkeypatch.setitem(loop.PRESETS, "base", wide)  # the noise of 2x2 pixels, 12 numbers, has to fit through it
+    config = toy(steps=100, batch_size=8, learning_rate=4e-3)
+    run, flat = loop.start_run(config, CPU), [np.full((16, 16, 3), 90, dtype=np.uint8)]
+    before = pixel_loss(run, config, flat)
+    take_steps(run, config, 100, flat)
+    assert pixel_loss(run, config, flat) < 0.6 * before
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A photo folder with train/ and val/."""
+    for index, pixels in enumerate(toy_photos(5)):
+        path = tmp_path / "photos" / ("train" if index < 3 else "val") / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_image(Photo(pixels), path)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def small_run(folder, tmp_path):
+    """A config that trains for seconds on that folder."""
+    changes = {"data": (str(folder),), "output_dir": str(tmp_path / "run"), "steps": 8}
+    return toy(**changes, validation_steps=3, checkpointing_steps=5)
+
+
+def metrics_of(config):
+    lines = (loop.Path(config.output_dir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def files_of(config):
+    root = loop.Path(config.output_dir)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def checkpoint_of(config):
+    state = torch.load(loop.Path(config.output_dir) / "checkpoint.pt", weights_only=True)
+    del state["counters"]["seconds"]
+    return state
+
+
+def test_a_run_leaves_settings_metrics_grids_a_checkpoint_and_weights(small_run):
+    weights = loop.fit(small_run)
+    assert set(files_of(small_run)) == {
+        *("train.json", "metrics.jsonl", "checkpoint.pt", "weights/config.json", "weights/model.safetensors"),
+        *(f"grid-{step:06d}.png" for step in (3, 6, 8)),
+    }
+    assert weights == loop.Path(small_run.output_dir) / "weights"
+    assert TrainConfig(**json.loads((weights.parent / "train.json").read_text())) == small_run
+    lines = metrics_of(small_run)
+    assert [line["step"] for line in lines] == [3, 6, 8]
+    assert all(line["psnr"] == pytest.approx((line["psnr_15"] + line["psnr_25"] + line["psnr_50"]) / 3, abs=1e-3)
+               for line in lines)  # fmt: skip
+    assert denoiser.open_image(weights.parent / "grid-000008.png").pixels.shape == (2 * 192, 3 * 192, 3)
+
+
+def test_the_weights_are_the_best_averaged_ones_and_load(small_run, folder):
+    model = denoiser.load(loop.fit(small_run), device="cpu")
+    training = model.weights.training
+    assert training["validation_psnr"] == pytest.approx(max(line["psnr"] for line in metrics_of(small_run)), abs=1e-3)
+    assert training["model"] == "base" and training["data"] == ["photos"] and training["crops"] == 4 * training["steps"]
+    photo = denoiser.open_image(folder / "val/3.png")
+    assert model(photo).pixels.shape == photo.pixels.shape
+    best = [line["step"] for line in metrics_of(small_run) if round(line["psnr"], 3) == training["validation_psnr"]]
+    assert training["steps"] in best
+    if training["steps"] == 8:  # the last step's average is in the checkpoint: stored as float16
+        average = checkpoint_of(small_run)["average"]
+        for name, value in model.weights.model.state_dict().items():
+            assert torch.allclose(value, average["module." + name].half().float()), name
+
+
+def test_classic_trains_by_the_same_command(folder, tmp_path, capsys):
+    output = tmp_path / "classic"
+    command = ["fit", "--model", "classic", "--data", str(folder), "--output-dir", str(output), "--device", "cpu"]
+    small = ["--crop", "16", "--batch-size", "4", "--steps", "3", "--validation-photos", "1"]
+    assert main([*command, *small]) == 0
+    assert f"best weights: {output / 'weights'}" in capsys.readouterr().out
+    assert not denoiser.load(output / "weights", device="cpu").steerable
+    assert main([*command, *small]) == 1
+    assert "--resume continues it" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_not_overwritten(small_run):
+    loop.fit(small_run)
+    before = files_of(small_run)
+    with pytest.raises(ConfigError, match="holds a run already; --resume continues it, another --output-dir"):
+        loop.fit(small_run)
+    assert files_of(small_run) == before
+
+
+def test_a_crashed_run_is_resumed_to_the_very_same_end(small_run, tmp_path, monkeypatch):
+    whole = replace(small_run, output_dir=str(tmp_path / "whole"))
+    loop.fit(whole)
+    crash_at_step(7, small_run, monkeypatch)
+    loop.fit(replace(small_run, resume=True))
+    assert_same(checkpoint_of(small_run), checkpoint_of(whole))
+    weights = "weights/model.safetensors"
+    assert files_of(small_run)[weights] == files_of(whole)[weights]
+    assert {line["step"]: line["psnr"] for line in metrics_of(small_run)} == {
+        line["step"]: line["psnr"] for line in metrics_of(whole)
+    }
+
+
+def crash_at_step(step, config, monkeypatch):
+    real = loop.train_step
+
+    def crashing(run, *arguments):
+        if run.step == step:
+            raise KeyboardInterrupt
+        return real(run, *arguments)
+
+    monkeypatch.setattr(loop, "train_step", crashing)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(config)
+    monkeypatch.setattr(loop, "train_step", real)
+
+
+def test_a_resumed_run_logs_each_validation_once(small_run, monkeypatch):
+    crash_at_step(7, small_run, monkeypatch)  # validated at 6, saved at 5
+    loop.fit(replace(small_run, resume=True))
+    assert [line["step"] for line in metrics_of(small_run)] == [3, 6, 8]
+
+
+def test_resuming_a_finished_run_changes_neither_its_weights_nor_its_state(small_run):
+    loop.fit(small_run)
+    weights = {name: content for name, content in files_of(small_run).items() if name.startswith("weights/")}
+    state = checkpoint_of(small_run)
+    loop.fit(replace(small_run, resume=True))
+    assert {name: content for name, content in files_of(small_run).items() if name in weights} == weights
+    assert_same(checkpoint_of(small_run), state)
+
+
+def test_resuming_a_finished_run_logs_nothing_twice(small_run):
+    loop.fit(small_run)
+    loop.fit(replace(small_run, resume=True))
+    assert [line["step"] for line in metrics_of(small_run)] == [3, 6, 8]
+
+
+def test_a_finished_run_goes_on_where_it_is_given_more_steps(small_run):
+    loop.fit(small_run)
+    loop.fit(replace(small_run, resume=True, steps=10))
+    assert metrics_of(small_run)[-1]["step"] == checkpoint_of(small_run)["counters"]["step"] == 10
+
+
+def test_resume_without_a_run_starts_one(small_run):
+    loop.fit(replace(small_run, resume=True, steps=2))
+    assert checkpoint_of(small_run)["counters"]["step"] == 2
+
+
+def test_the_checkpoint_of_another_network_is_refused_and_kept(small_run):
+    loop.fit(small_run)
+    before = files_of(small_run)
+    with pytest.raises(ConfigError, match="checkpoint of another kind of run"):
+        loop.fit(toy(RECIPES["classic"], data=small_run.data, output_dir=small_run.output_dir, resume=True))
+    assert files_of(small_run) == before
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.9, 0.0), (0.0, 0.9)])
+def test_a_checkpoint_with_averages_is_not_resumed_without_them_nor_the_reverse(tmp_path, before, after):
+    loop.save_checkpoint(loop.start_run(toy(ema_decay=before), CPU), tmp_path / "checkpoint.pt")
+    with pytest.raises(ConfigError, match="checkpoint of another kind of run"):
+        loop.load_checkpoint(loop.start_run(toy(ema_decay=after), CPU), tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "half"])
+def test_a_damaged_checkpoint_is_refused_in_plain_words(tmp_path, content):
+    run, path = loop.start_run(toy(), CPU), tmp_path / "checkpoint.pt"
+    loop.save_checkpoint(run, path)
+    path.write_bytes(path.read_bytes()[:5000] if content is None else content)
+    with pytest.raises(ConfigError, match="checkpoint.pt"):
+        loop.load_checkpoint(run, path)
+
+
+def test_a_run_that_diverges_does_not_pass_for_a_success(small_run):
+    try:
+        weights = loop.fit(replace(small_run, learning_rate=1e30, warmup_steps=0))
+    except ConfigError:
+        return
+    denoiser.load(weights, device="cpu")
+
+
+def test_a_run_starts_from_given_weights(tmp_path):
+    save_weights(trained_model(), tmp_path / "given")
+    expected = denoiser.load(tmp_path / "given", device="cpu").weights.model
+    run = loop.start_run(toy(init=str(tmp_path / "given")), CPU)
+    assert_same(run.model.state_dict(), expected.state_dict())
+    assert_same(run.measured_model.state_dict(), expected.state_dict())
+    assert run.model.training
+    with pytest.raises(WeightsError, match="nowhere"):
+        loop.start_run(toy(init=str(tmp_path / "nowhere")), CPU)
+
+
+def test_weights_of_another_network_than_model_says_are_refused_to_start_from(tmp_path):
+    save_weights(trained_model(), tmp_path / "residual")
+    with pytest.raises(ConfigError, match="--init"):
+        loop.start_run(toy(RECIPES["classic"], init=str(tmp_path / "residual")), CPU)
+
+
+def test_a_run_ends_when_its_minutes_are_over_with_the_rate_near_zero(small_run, monkeypatch):
+    ticks = iter(range(0, 100_000, 4))  # four seconds a look at the clock
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    rates, real = [], loop.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", lambda *arguments: rates.append(real(*arguments)) or rates[-1])
+    loop.fit(replace(small_run, steps=1000, max_minutes=2, validation_steps=100, checkpointing_steps=100))
+    counters = torch.load(loop.Path(small_run.output_dir) / "checkpoint.pt", weights_only=True)["counters"]
+    assert counters["step"] == len(rates) == 30 and counters["seconds"] >= 120
+    assert max(rates) > 0.9 * small_run.learning_rate and rates[-1] < 0.01 * small_run.learning_rate
+
+
+@pytest.mark.parametrize("best", [-math.inf, 1000.0])
+def test_weights_are_kept_only_where_they_are_the_best_so_far(tmp_path, best):
+    run = loop.start_run(toy(), CPU)
+    run.best_psnr = best
+    loop.validate(run, toy_photos(1), toy(), tmp_path)
+    assert (tmp_path / "weights/model.safetensors").exists() == (best < 0)
+    assert run.best_psnr > 0 and (tmp_path / "metrics.jsonl").exists()
+
+
+def test_validation_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_path):
+    config = replace(config, ema_decay=0.9)
+    run = loop.start_run(config, CPU)
+    take_steps(run, config, 2)
+    before = checkpoint_state(run, tmp_path / "before.pt")
+    loop.validate(run, toy_photos(1), config, tmp_path / ".")
+    run.best_psnr = -math.inf
+    assert_same(checkpoint_state(run, tmp_path / "after.pt"), before)
+    assert run.model.training
+
+
+def checkpoint_state(run, path):
+    loop.save_checkpoint(run, path)
+    return torch.load(path, weights_only=True)
