@@ -29,7 +29,7 @@ DEFAULT_LEVEL = 25
 KEEP_SECONDS = 3600  # uploads and results are deleted after this long
 MAX_WAITING = 32  # visitors in the queue; a further one is asked to come back
 MAX_UPLOAD = "200mb"
-EXAMPLES = [media.get_image(name) for name in ("tower.jpg", "cheetah.jpg", "groot.jpeg", "lion.jpg")]
+EXAMPLES = {"tower.jpg": 15, "cheetah.jpg": 25, "groot.jpeg": 40, "lion.jpg": 60}  # photos of Gradio's, noise to add
 
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -88,7 +88,7 @@ def _noisy_tab(model: Denoiser) -> None:
                 elem_id="strength",
             )
             button = gr.Button("Denoise", variant="primary", elem_id="denoise")
-            gr.Examples(EXAMPLES, upload, label="Or pick a photo", cache_examples=False, elem_id="examples-noisy")
+            gr.Examples(_noisy_examples(), upload, label="Or pick one with noise added", elem_id="examples-noisy")
         with gr.Column(scale=2):
             pair = _before_after("Before / after", elem_id="result")
             details = gr.Markdown(elem_id="details")
@@ -100,8 +100,8 @@ def _noisy_tab(model: Denoiser) -> None:
             estimate = model.estimate_level(photo.pixels)
             clean = model(photo, None if auto else level, _tile_counter(progress))
             pair, file = _show(photo, clean, Path(path), "denoised")
-        used = f"Noise strength: Auto (about {estimate:.0f})" if auto else f"Noise strength: {level:g}"
-        text = f"{used}. Estimated noise {estimate:.1f}. {photo.width}×{photo.height} pixels."
+        used = f"Auto (about {estimate:.0f})" if auto else f"{level:g} (Auto: about {estimate:.0f})"
+        text = f"Noise strength: {used}. {photo.width}×{photo.height} pixels."
         shown = min(round(estimate), MAX_LEVEL) if auto else level
         return pair, text, gr.DownloadButton(value=file, interactive=True), shown
 
@@ -130,7 +130,7 @@ def _clean_tab(model: Denoiser) -> None:
                 elem_id="added",
             )
             button = gr.Button("Add noise and denoise", variant="primary", elem_id="try")
-            gr.Examples(EXAMPLES, upload, label="Or pick a photo", cache_examples=False)
+            gr.Examples([media.get_image(name) for name in EXAMPLES], upload, label="Or pick one")
         with gr.Column(scale=2):
             pair = _before_after("With noise / denoised", elem_id="tried")
             scores = gr.Markdown(elem_id="scores")
@@ -173,6 +173,18 @@ def _add_endpoint(model: Denoiser) -> None:
         return gr.FileData(path=str(file))
 
     gr.api(denoise, api_name="denoise", concurrency_id="model")
+
+
+def _noisy_examples() -> list[str]:
+    """Photos that ship with Gradio, with noise; made anew at each start and copied by gr.Examples."""
+    folder = Path(gr.utils.get_upload_folder(), "examples")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, level in EXAMPLES.items():
+        photo = denoiser.open_image(media.get_image(name))
+        paths.append(str(folder / f"{Path(name).stem}-noise-{level}.png"))
+        denoiser.save_image(denoiser.add_noise(photo, level), paths[-1])
+    return paths
 
 
 def _photo_input(label: str, elem_id: str) -> gr.Image:

@@ -110,7 +110,7 @@ def test_moving_the_slider_takes_over_from_auto(page, noisy_file, clean, model, 
     assert level == app.DEFAULT_LEVEL + 10
 
     page.locator("#denoise").click()
-    page.get_by_text(f"Noise strength: {level:g}.").wait_for(timeout=60_000)
+    page.get_by_text(f"Noise strength: {level:g} (Auto").wait_for(timeout=60_000)
     noisy = denoiser.open_image(noisy_file)
     assert psnr(shown_photo(page, "result", tmp_path), clean) > psnr(noisy, clean)
     pixels = denoiser.open_image(downloaded_photo(page, "download", tmp_path)).pixels

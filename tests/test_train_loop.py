@@ -268,7 +268,7 @@ def test_the_told_crops_are_restored_with_the_true_level(batch):
     clean, noisy, sigma = batch
     model = trained_model()
     told = torch.tensor([True, False, True, False]).view(4, 1, 1, 1)
-    _, restored = loop.training_loss(model, clean, noisy, sigma, told, "l1")
+    _, restored = loop.training_loss(model, clean, noisy, sigma, told, toy())
     assert torch.allclose(restored[::2], model(noisy, sigma)[::2], atol=1e-6)
     assert torch.allclose(restored[1::2], model(noisy)[1::2], atol=1e-6)
     assert torch.equal(restored[0], noisy[0])  # told that there is no noise
@@ -278,7 +278,7 @@ def test_the_estimator_learns_from_the_true_level_alone(batch):
     clean, noisy, sigma = batch
     model = trained_model()
     first, other = (
-        gradients(model.estimator, model, target, noisy, sigma, everything(False), "l1")
+        gradients(model.estimator, model, target, noisy, sigma, everything(False), toy())
         for target in (clean, 1 - clean)
     )
     assert_same(first, other)
@@ -288,20 +288,30 @@ def test_the_estimator_learns_from_the_true_level_alone(batch):
 def test_the_body_learns_from_the_picture_alone(batch, monkeypatch):
     clean, noisy, sigma = batch
     model = trained_model()
-    first = gradients(model.body, model, clean, noisy, sigma, everything(False), "l1")
+    first = gradients(model.body, model, clean, noisy, sigma, everything(False), toy())
     monkeypatch.setattr(loop, "ESTIMATOR_WEIGHT", 100.0)
-    assert_same(gradients(model.body, model, clean, noisy, sigma, everything(False), "l1"), first)
+    assert_same(gradients(model.body, model, clean, noisy, sigma, everything(False), toy()), first)
 
 
 @pytest.mark.parametrize(("name", "reference"), [("l1", F.l1_loss), ("mse", F.mse_loss)])
 def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
     clean, noisy, sigma = batch
+    config = toy(loss=name, balance_levels=False)
     classic = DenoisingAutoencoder(CLASSIC).eval()
-    loss, restored = loop.training_loss(classic, clean, noisy, sigma, everything(True), name)
-    assert torch.equal(restored, classic(noisy)) and torch.equal(loss, reference(restored, clean))
+    loss, restored = loop.training_loss(classic, clean, noisy, sigma, everything(True), config)
+    assert torch.equal(restored, classic(noisy)) and torch.allclose(loss, reference(restored, clean))
     monkeypatch.setattr(loop, "ESTIMATOR_WEIGHT", 0.0)
-    loss, restored = loop.training_loss(trained_model(), clean, noisy, sigma, everything(True), name)
-    assert torch.equal(loss, reference(restored, clean))
+    loss, restored = loop.training_loss(trained_model(), clean, noisy, sigma, everything(True), config)
+    assert torch.allclose(loss, reference(restored, clean))
+
+
+def test_balanced_levels_count_errors_relative_to_the_noise(batch, monkeypatch):
+    clean, noisy, sigma = batch
+    monkeypatch.setattr(loop, "ESTIMATOR_WEIGHT", 0.0)
+    loss, restored = loop.training_loss(trained_model(), clean, noisy, sigma, everything(True), toy())
+    weights = 1 / (sigma.flatten() + loop.LEVEL_FLOOR)
+    errors = (restored - clean).abs().mean(dim=(1, 2, 3))
+    assert torch.allclose(loss, (weights * errors).sum() / weights.sum())
 
 
 def pixel_loss(run, config, photos, count=32):

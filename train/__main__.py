@@ -1,4 +1,4 @@
-"""python -m train fit | evaluate | push"""
+"""python -m train fit | evaluate | picture | push"""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from denoiser import DenoiserError, load
+from denoiser import DenoiserError, Photo, load, open_image, save_image
 from denoiser.weights import BUNDLED
 
 from .config import ConfigError, add_flags, config_from_flags
-from .data import photos_below, read_photos
-from .evaluate import LEVELS, PROTOCOLS, markdown_table, measure
+from .data import photos_below, read_photos, rgb8
+from .evaluate import LEVELS, PROTOCOLS, markdown_table, measure, side_by_side
 from .loop import fit
 from .push import push, save_results
 
@@ -43,6 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     evaluating.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     evaluating.set_defaults(run=run_evaluate)
 
+    picturing = commands.add_parser("picture", help="show a photo with noise, denoised and as it was, side by side")
+    picturing.add_argument("photo", type=Path, help="a clean photo")
+    picturing.add_argument("--level", type=float, default=25, help="noise level to add (default: 25)")
+    picturing.add_argument("--model", default=str(BUNDLED), help="a model folder or a Hub repository")
+    picturing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
+    picturing.set_defaults(run=run_picture)
+
     pushing = commands.add_parser("push", help="put a model folder on the Hugging Face Hub in one commit")
     pushing.add_argument("folder", type=Path, help="a model folder, such as weights/base or runs/base/weights")
     pushing.add_argument("--repo", required=True, help="the Hub repository, user/name; made if it isn't there")
@@ -56,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, DenoiserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nstopped; `fit --resume` continues from the last checkpoint", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -81,6 +91,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")
     if options.save:
         save_results(options.model, results)
+
+
+def run_picture(options: argparse.Namespace) -> None:
+    pixels = rgb8(open_image(options.photo).pixels)
+    save_image(Photo(side_by_side(load(options.model), pixels, options.level)), options.output)
 
 
 def run_push(options: argparse.Namespace) -> None:

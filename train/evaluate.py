@@ -73,6 +73,12 @@ def measure(
     return results
 
 
+def side_by_side(denoiser: Denoiser, pixels: np.ndarray, level: float) -> np.ndarray:
+    """Noisy (8-bit), denoised blindly and clean, from left to right: uint8 (H, W, 3) -> uint8 (H, 3 W, 3)."""
+    noisy = (noisy_version(pixels, level, quantized=True) * 255).round().astype(np.uint8)
+    return np.concatenate([noisy, denoiser.denoise(noisy), pixels], axis=1)
+
+
 def _scores(noisy: np.ndarray, restored: np.ndarray, pixels: np.ndarray) -> tuple[float, float, float, float]:
     reference = _batch(pixels / 255)
     result = noise.quantize(_batch(restored))

@@ -23,10 +23,10 @@ from denoiser.weights import Weights, load_weights, save_weights
 
 from .config import ConfigError, TrainConfig
 from .data import PhotoSet, add_noise, clean_batch, draw_sigma, load_photos
-from .evaluate import LEVELS, measure, noisy_version
+from .evaluate import LEVELS, measure, side_by_side
 
 ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
-ESTIMATOR_FLOOR = 5 / 255  # below this level the estimator's error counts absolutely, above it relatively
+LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 TOLD_SHARE = 0.5  # of the crops are denoised with the true level, the others with the estimate
 GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
 
@@ -142,7 +142,7 @@ def train_step(
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     with torch.autocast(clean.device.type, torch.bfloat16, enabled=clean.device.type == "cuda"):
-        loss, restored = (loss_of or training_loss)(run.model, clean, noisy, sigma, told, config.loss)
+        loss, restored = (loss_of or training_loss)(run.model, clean, noisy, sigma, told, config)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if config.max_grad_norm:
@@ -155,21 +155,24 @@ def train_step(
 
 
 def training_loss(
-    model: DenoisingAutoencoder, clean: Tensor, noisy: Tensor, sigma: Tensor, told: Tensor, loss: str
+    model: DenoisingAutoencoder, clean: Tensor, noisy: Tensor, sigma: Tensor, told: Tensor, config: TrainConfig
 ) -> tuple[Tensor, Tensor]:
     """The loss of a batch, and the restored crops.
 
     Some crops are denoised with the true level, so that the network obeys it, the others with the estimate, so that it
     learns to live with the estimator's errors. The estimator itself learns from the true level alone.
     """
-    pixel_loss = F.l1_loss if loss == "l1" else F.mse_loss
+    pixel_loss = F.l1_loss if config.loss == "l1" else F.mse_loss
+    weight = 1 / (sigma + LEVEL_FLOOR) if config.balance_levels else torch.ones_like(sigma)
+    weight = weight / weight.mean()
     if not model.steerable:
         restored = model(noisy)
-        return pixel_loss(restored, clean), restored
+        return (weight * pixel_loss(restored, clean, reduction="none")).mean(), restored
     estimate = model.estimate_sigma(noisy)
     restored = model(noisy, torch.where(told, sigma, estimate.detach()))
-    estimator_loss = ((estimate - sigma).abs() / (sigma + ESTIMATOR_FLOOR)).mean()
-    return pixel_loss(restored, clean) + ESTIMATOR_WEIGHT * estimator_loss, restored
+    denoising_loss = (weight * pixel_loss(restored, clean, reduction="none")).mean()
+    estimator_loss = ((estimate - sigma).abs() / (sigma + LEVEL_FLOOR)).mean()
+    return denoising_loss + ESTIMATOR_WEIGHT * estimator_loss, restored
 
 
 def validate(run: Run, photos: list[np.ndarray], config: TrainConfig, output: Path, loss: float | None = None) -> None:
@@ -211,9 +214,8 @@ def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:
     for photo in photos[:GRID_PHOTOS]:
         clean = photo[:GRID_SIDE, :GRID_SIDE]
         clean = np.pad(clean, [(0, GRID_SIDE - side) for side in clean.shape[:2]] + [(0, 0)])
-        noisy = noisy_version(clean, GRID_LEVEL, quantized=True)
-        rows.append(np.concatenate([noisy, denoiser.denoise(noisy), clean / 255], axis=1))
-    save_image(Photo((np.concatenate(rows) * 255).round().astype(np.uint8)), path)
+        rows.append(side_by_side(denoiser, clean, GRID_LEVEL))
+    save_image(Photo(np.concatenate(rows)), path)
 
 
 def save_checkpoint(run: Run, path: Path) -> None:
