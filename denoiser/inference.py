@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,8 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise DenoiserError(f"There is no device {name!r} here. Use auto, cpu, or a GPU such as cuda.") from error
     return device
 
@@ -150,13 +151,13 @@ def pick_device(name: str) -> torch.device:
 def _check_level(level: Any) -> None:
     if level is None:
         return
-    number = isinstance(level, (int, float, np.number)) and not isinstance(level, bool)
+    number = isinstance(level, numbers.Real) and not isinstance(level, bool)
     if not number or not 0 <= level <= MAX_LEVEL:
         raise ImageError(f"The noise level is {level!r}. Give a number from 0 to {MAX_LEVEL:g}, or none for auto.")
 
 
 def _as_tensor(pixels: Any) -> Tensor:
-    """Checked pixels as a (1, C, H, W) view of their own memory, raw values, C = 1 or 3."""
+    """Checked pixels as (1, C, H, W), raw values, C = 1 or 3; a view of their own memory where that can be."""
     if not isinstance(pixels, np.ndarray):
         raise ImageError(f"Pixels are a {type(pixels).__name__}; a NumPy array is needed.")
     if pixels.dtype not in FULL_SCALE:
@@ -165,7 +166,8 @@ def _as_tensor(pixels: Any) -> Tensor:
         raise ImageError(f"Pixels have shape {pixels.shape}; H×W, H×W×1 or H×W×3 is needed, with no side of 0.")
     if pixels.dtype == np.float32 and not (np.abs(pixels).max() <= MAX_FLOAT):  # NaN fails the comparison too
         raise ImageError("Float pixels must be finite and on [0, 1], which noise may exceed. Divide by 255 first.")
-    planes = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
+    planes = pixels if pixels.ndim == 3 else pixels[:, :, None]
+    planes = np.require(planes, requirements="CW")  # PyTorch takes neither negative strides nor read-only memory
     return torch.from_numpy(planes).permute(2, 0, 1)[None]
 
 

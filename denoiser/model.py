@@ -15,7 +15,11 @@ from torch import Tensor, nn
 from .errors import WeightsError
 
 MAX_WIDTH = 1024  # channels of one level; a config from the Hub that asks for more is refused
+MAX_LEVELS = 4  # a stride of 16, to which tiles are aligned
 MAX_BLOCKS = 64  # residual blocks of one level, likewise
+
+
+FADE_BELOW = 5 / 255  # sigma from which a steerable network takes its full effect
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class ModelConfig:
         checks = {
             "architecture": self.architecture in ("residual", "classic"),
             "widths": all(1 <= width <= MAX_WIDTH for width in self.widths)
-            and (2 <= levels <= 6 if residual else levels == 6),
+            and (2 <= levels <= MAX_LEVELS if residual else levels == 6),
             "encoder_blocks": all(0 <= count <= MAX_BLOCKS for count in self.encoder_blocks)
             and len(self.encoder_blocks) == (levels if residual else 0),
             "decoder_blocks": all(0 <= count <= MAX_BLOCKS for count in self.decoder_blocks)
@@ -75,10 +79,10 @@ PRESETS = {
 class DenoisingAutoencoder(nn.Module):
     """A denoising autoencoder that takes any picture size and, if it is steerable, a noise level map.
 
-    A steerable network returns `noisy - sigma * f(noisy, sigma)`: f predicts the noise at unit strength, so sigma = 0
-    is the identity by construction, and a larger sigma removes more. Where no sigma is given, a small estimator
-    predicts it per pixel from the noisy picture, which makes the network blind (the two-network scheme of CBDNet, Guo
-    et al. 2019; the noise level map as an input is FFDNet's, Zhang et al. 2018).
+    A steerable network returns `noisy - f(noisy, sigma)`, where f predicts the noise (residual learning: DnCNN, Zhang
+    et al. 2017) and fades out below a level of 5, so that sigma = 0 is the identity by construction. Where no sigma is
+    given, a small estimator predicts it per pixel from the noisy picture, which makes the network blind (the scheme of
+    two networks is CBDNet's, Guo et al. 2019; the noise level map as an input is FFDNet's, Zhang et al. 2018).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -119,8 +123,9 @@ class DenoisingAutoencoder(nn.Module):
         else:
             sigma = pad_to_multiple(sigma.expand(noisy.shape[0], 1, height, width), self.multiple)
         # Centred and stretched to about unit variance, which the convolutions learn from several times faster.
-        unit_noise = self.body(4 * torch.cat([padded - 0.5, sigma], dim=1))
-        return (padded - sigma * unit_noise)[..., :height, :width]
+        predicted_noise = self.body(4 * torch.cat([padded - 0.5, sigma], dim=1))
+        strength = (sigma / FADE_BELOW).clamp(max=1)
+        return (padded - strength * predicted_noise)[..., :height, :width]
 
 
 def pad_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
@@ -164,7 +169,7 @@ class NoiseLevelEstimator(nn.Module):
 
 
 class ResidualBody(nn.Module):
-    """The `base` autoencoder: picture and noise level map (N, 4, H, W) -> noise at unit strength (N, 3, H, W).
+    """The `base` autoencoder: picture and noise level map (N, 4, H, W) -> the noise (N, 3, H, W).
 
     Nothing runs at full resolution: on a CPU that is where the time goes. The first convolution halves the picture,
     the last transposed one doubles it (kernel 4, stride 2: each output pixel is covered evenly, so no checkerboard).
@@ -189,7 +194,7 @@ class ResidualBody(nn.Module):
         for block in self.modules():
             if isinstance(block, ResidualBlock):
                 block.last_conv.weight.data.mul_(0.1)  # without normalisation, sums of full-size branches grow
-        nn.init.normal_(self.tail.weight, std=1e-3)  # starts as the identity: x - sigma * 0
+        nn.init.normal_(self.tail.weight, std=1e-4)  # starts as the identity: x - 0
 
     def forward(self, picture_and_map: Tensor) -> Tensor:
         features = self.head(picture_and_map)

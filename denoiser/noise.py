@@ -28,7 +28,7 @@ def gaussian(pixels: Tensor, sigma: float | Tensor, generator: torch.Generator |
     The generator must be on the device of the pixels; None draws from PyTorch's default one.
     """
     noise = torch.randn(pixels.shape, dtype=pixels.dtype, device=pixels.device, generator=generator)
-    return pixels + sigma * noise
+    return pixels + torch.as_tensor(sigma, dtype=pixels.dtype, device=pixels.device) * noise
 
 
 def poisson_gaussian(
@@ -39,8 +39,8 @@ def poisson_gaussian(
     Both strengths are on [0, 1] and broadcast to the pixels. The Gaussian approximation of the Poisson part is used
     (Foi et al. 2008, "Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data").
     """
-    variance = shot * pixels.clamp(min=0) + torch.as_tensor(read, dtype=pixels.dtype, device=pixels.device) ** 2
-    return gaussian(pixels, variance.sqrt(), generator)
+    shot, read = (torch.as_tensor(item, dtype=pixels.dtype, device=pixels.device) for item in (shot, read))
+    return gaussian(pixels, (shot * pixels.clamp(min=0) + read**2).sqrt(), generator)
 
 
 def quantize(pixels: Tensor) -> Tensor:

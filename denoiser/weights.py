@@ -29,7 +29,7 @@ BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "base"
 MAX_CONFIG_BYTES = 1 << 20
 MAX_WEIGHTS_BYTES = 512 << 20
 PLAIN_GIT_BYTES = 10_000_000  # a Space's plain git takes no larger file: above it, kernels are stored as int8
-SCALE = ".int8_scale"  # the tensor beside an int8 kernel: one float32 scale per output of the kernel
+SCALE = ".int8_scale"  # the tensor beside an int8 kernel: float32, one for each slice of the first dimension
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ def load_weights(source: str | Path = BUNDLED, revision: str | None = None) -> W
     The network is in eval mode on the CPU, in float32. Raises WeightsError where the folder or repository is missing,
     incomplete or not one of ours, or where the Hub can't be reached.
     """
-    if Path(source).is_dir():
-        folder = Path(source)
+    if _is_folder(source):
+        folder = Path(source).resolve()
+        if revision is not None:
+            raise WeightsError(f"{folder.name!r} is a folder; only a Hub repository has a revision ({revision!r}).")
         return _load(folder / CONFIG_FILE, folder / WEIGHTS_FILE, folder.name, None)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise WeightsError(f"{str(source)!r} is neither a model folder nor a Hub repository of the form user/name.")
@@ -57,11 +59,19 @@ def load_weights(source: str | Path = BUNDLED, revision: str | None = None) -> W
     return _load(config, tensors, str(source), revision)
 
 
+def _is_folder(source: str | Path) -> bool:
+    try:
+        return bool(str(source)) and Path(source).is_dir()
+    except (OSError, ValueError):  # no possible file name
+        return False
+
+
 def save_weights(model: DenoisingAutoencoder, folder: str | Path, training: dict[str, Any] | None = None) -> None:
     """Write config.json and model.safetensors; the folder is made if it isn't there.
 
     Floats are stored as float16. Where that would exceed what plain git carries to a Space, convolution kernels are
-    stored as int8 with one scale per output channel instead.
+    stored as int8 instead, with one scale for each slice along their first dimension. Raises WeightsError for values
+    that float16 can't hold.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +83,8 @@ def save_weights(model: DenoisingAutoencoder, folder: str | Path, training: dict
             stored[name], stored[name + SCALE] = _to_int8(tensor)
         else:
             stored[name] = tensor.half() if tensor.is_floating_point() else tensor
+        if not stored[name].isfinite().all():
+            raise WeightsError(f"The network's {name!r} holds values that can't be stored: it has diverged.")
     config = {"format": FORMAT, "model": asdict(model.config), "training": training or {}}
     partial = folder / (WEIGHTS_FILE + ".partial")
     save_file(stored, partial, metadata={"format": "pt"})
@@ -94,9 +106,8 @@ def _download(repo: str, name: str, revision: str | None) -> Path:
     except RevisionNotFoundError as error:
         raise WeightsError(f"The Hub repository {repo!r} has no revision {revision!r}.") from error
     except RepositoryNotFoundError as error:
-        raise WeightsError(
-            f"There is no Hub repository {where}, or it is private: then set HF_TOKEN to a token that can read it."
-        ) from error
+        message = f"There is no folder and no Hub repository {where}."
+        raise WeightsError(message + " If it is private, set HF_TOKEN to a token that can read it.") from error
     except FileNotFoundError as error:  # LocalEntryNotFoundError: no network, and nothing in the cache
         raise WeightsError(f"The Hub can't be reached and {where} is not in the cache.") from error
     except EntryNotFoundError as error:
@@ -114,19 +125,22 @@ def _load(config_path: Path, tensors_path: Path, source: str, revision: str | No
                 f"{path.name} of {source} has {path.stat().st_size:,} bytes; at most {limit:,} are read."
             )
     config, training = _read_config(config_path, source)
-    model = DenoisingAutoencoder(config).eval()
+    with torch.device("meta"):  # no memory until the file has proved to fit
+        model = DenoisingAutoencoder(config).eval()
     try:
         stored = load_file(tensors_path)
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{WEIGHTS_FILE} of {source} is damaged or not a safetensors file.") from error
-    _check_and_copy(_decode(stored), model, source)
+    state = _decode(stored, source)
+    _check(state, model, source)
+    model.load_state_dict(state, assign=True)
     return Weights(model, source, revision, training)
 
 
 def _read_config(path: Path, source: str) -> tuple[ModelConfig, dict[str, Any]]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{CONFIG_FILE} of {source} is not JSON.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("model"), dict):
         raise WeightsError(f"{CONFIG_FILE} of {source} doesn't say format {FORMAT!r}: it is no model of this project.")
@@ -140,30 +154,34 @@ def _read_config(path: Path, source: str) -> tuple[ModelConfig, dict[str, Any]]:
     return ModelConfig(**config["model"]), training if isinstance(training, dict) else {}
 
 
-def _decode(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+def _decode(stored: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """Back to float32: float16 as it is, int8 times its scale."""
+    scales = {name: stored.pop(name) for name in list(stored) if name.endswith(SCALE)}
     state = {}
     for name, tensor in stored.items():
-        if name.endswith(SCALE):
-            continue
-        scale = stored.get(name + SCALE)
-        state[name] = tensor.float() * scale if scale is not None else tensor
-        if state[name].is_floating_point():
-            state[name] = state[name].float()
+        if tensor.dtype == torch.int8:
+            scale = scales.pop(name + SCALE, None)
+            if scale is None or scale.shape != (tensor.shape[0], 1, 1, 1) or scale.dtype != torch.float32:
+                raise WeightsError(f"{WEIGHTS_FILE} of {source}: int8 tensor {name!r} has no scale that fits it.")
+            tensor = tensor * scale
+        state[name] = tensor.float() if tensor.is_floating_point() else tensor
+    if scales:
+        raise WeightsError(f"{WEIGHTS_FILE} of {source}: {sorted(scales)[0]!r} belongs to no int8 tensor.")
     return state
 
 
-def _check_and_copy(state: dict[str, Tensor], model: DenoisingAutoencoder, source: str) -> None:
+def _check(state: dict[str, Tensor], model: DenoisingAutoencoder, source: str) -> None:
+    """Raise WeightsError unless these are exactly the tensors of the network, of their shapes and types, and finite."""
     expected = model.state_dict()
     for name in sorted(set(expected) | set(state)):
         if name not in state or name not in expected:
             raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} is {_presence(name in state)}.")
-        if state[name].shape != expected[name].shape:
-            shapes = f"{tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
-            raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} has shape {shapes}.")
-        if not state[name].isfinite().all():
+        given, wanted = state[name], expected[name]
+        if given.shape != wanted.shape or given.dtype != wanted.dtype:
+            kinds = f"{given.dtype} {tuple(given.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}"
+            raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} is {kinds}.")
+        if not given.isfinite().all():
             raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} holds NaN or infinite values.")
-    model.load_state_dict(state)
 
 
 def _presence(found: bool) -> str:

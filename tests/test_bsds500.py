@@ -258,6 +258,16 @@ def test_an_incomplete_folder_is_kept_where_the_download_fails(tmp_path, serve):
     refused(tmp_path / "bsds500")
 
 
+def test_a_link_to_an_incomplete_folder_is_completed_or_refused_in_plain_words(tmp_path, serve, good_archive):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/notes.txt").write_text("mine")
+    (tmp_path / "bsds500").symlink_to(tmp_path / "elsewhere")
+    serve(good_archive)
+    with contextlib.suppress(ConfigError):
+        bsds500.photo_paths(tmp_path / "bsds500")
+    assert (tmp_path / "elsewhere/notes.txt").read_text() == "mine"
+
+
 def test_other_files_in_the_folder_survive_the_download(tmp_path, serve, good_archive):
     """The user's own photos may be there too: what wasn't downloaded isn't ours to delete."""
     (tmp_path / "bsds500/train").mkdir(parents=True)

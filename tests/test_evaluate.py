@@ -7,11 +7,11 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from denoiser import Photo, save_image
+from denoiser import Photo, open_image, save_image
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
 from train.__main__ import main
-from train.evaluate import LEVELS, Result, markdown_table, measure, network_size, noisy_version
+from train.evaluate import LEVELS, Result, markdown_table, measure, network_size, noisy_version, side_by_side
 
 RESIDUAL = ModelConfig(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
 CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
@@ -34,7 +34,7 @@ class Identity:
     def denoise(self, pixels, level=None):
         self.levels.append(level)
         self.inputs.append(pixels)
-        return np.clip(pixels, 0, 1)
+        return np.clip(pixels, 0, 1) if pixels.dtype == np.float32 else pixels
 
     def estimate_level(self, pixels):
         return 12.5
@@ -156,6 +156,14 @@ def test_a_perfect_result_is_written_as_json_that_any_reader_takes(photos):
     json.loads(json.dumps(row.to_json()), parse_constant=pytest.fail)
 
 
+def test_noisy_denoised_and_clean_stand_side_by_side(photos):
+    pixels = photos[0]
+    picture = side_by_side(Identity(), pixels, 25)
+    assert picture.dtype == np.uint8
+    noisy = reference_noisy(pixels, 25, True)
+    np.testing.assert_array_equal(picture, np.concatenate([noisy, noisy, pixels], axis=1))
+
+
 RESULTS = [
     Result("cbsd68", 68, "unclipped", False, 25.0, 20.17, 30.98765, 0.87654, 0.9321, 24.06),
     Result("cbsd68", 68, "8-bit", True, 12.5, 24.61, 33.5, 0.9, 0.95, 14.96),
@@ -231,6 +239,12 @@ def test_the_command_prints_the_table_and_writes_the_json(folder, model_folder, 
     }
     assert all(row["dataset"] == "clean" and row["images"] == 3 and row["level"] == 25 for row in rows)
     assert capsys.readouterr().out.strip() == markdown_table([Result(**row) for row in rows])
+
+
+def test_the_picture_command_writes_one_picture_three_times_as_wide(folder, model_folder, tmp_path):
+    output = tmp_path / "picture.png"
+    assert main(["picture", str(folder / "0.png"), "--model", str(model_folder), "-o", str(output)]) == 0
+    assert open_image(output).pixels.shape == (24, 3 * 40, 3)
 
 
 def test_a_blind_network_is_not_told_the_level(folder, tmp_path, capsys):

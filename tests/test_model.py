@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from denoiser.errors import WeightsError
-from denoiser.model import PRESETS, DenoisingAutoencoder, ModelConfig, pad_to_multiple
+from denoiser.model import MAX_LEVELS, PRESETS, DenoisingAutoencoder, ModelConfig, pad_to_multiple
 
 SIZES = [(1, 1), (1, 7), (9, 1), (2, 3), (8, 8), (16, 16), (17, 31), (37, 53), (64, 48)]
 # The reference network as design.md lists it: kind, channels in and out, kernel, stride.
@@ -63,7 +63,7 @@ def test_any_size_comes_back_at_its_size(any_model, size):
     assert restored.isfinite().all()
 
 
-@pytest.mark.parametrize("levels", range(2, 7))
+@pytest.mark.parametrize("levels", range(2, MAX_LEVELS + 1))
 @torch.no_grad()
 def test_any_number_of_levels_takes_any_size(levels):
     config = ModelConfig(widths=(4,) * levels, encoder_blocks=(1,) * levels, decoder_blocks=(1,) * (levels - 1))

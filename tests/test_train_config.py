@@ -10,7 +10,7 @@ from train.__main__ import main
 from train.config import RECIPES, ConfigError, TrainConfig, add_flags, config_from_flags, flag
 
 NAN = float("nan")
-# For every field: the words of a command line, and the value that they give. None is a default of that field.
+# For every field: the words of a command line, and the value that they give.
 GIVEN = {
     "model": (["base"], "base"),
     "data": (["bsds500", "/a b/photos", "synthetic"], ("bsds500", "/a b/photos", "synthetic")),
@@ -30,6 +30,7 @@ GIVEN = {
     "clip_share": (["0.25"], 0.25),
     "quantize_share": (["0"], 0.0),
     "loss": (["mse"], "mse"),
+    "balance_levels": ([], True),
     "learning_rate": (["3e-4"], 3e-4),
     "weight_decay": (["0.01"], 0.01),
     "warmup_steps": (["0"], 0),
@@ -114,7 +115,7 @@ def test_classic_is_the_recipe_of_the_reference():
     assert recipe.steps * recipe.batch_size == 150 * 200  # 150 epochs of 200 photos
     assert recipe.sigma_law == "exponential" and recipe.level_per_batch
     assert recipe.mean_level / 255 == pytest.approx(0.15)
-    assert (recipe.clip_share, recipe.quantize_share) == (1, 0)
+    assert (recipe.clip_share, recipe.quantize_share, recipe.balance_levels) == (1, 0, False)
     assert (recipe.warmup_steps, recipe.max_grad_norm, recipe.ema_decay) == (0, 0, 0)
 
 
@@ -153,6 +154,7 @@ def test_a_flag_that_repeats_the_default_of_base_still_overrides_classic(name):
 
 def test_a_switch_can_be_turned_off():
     assert not parse("--model", "classic", "--no-level-per-batch").level_per_batch
+    assert not parse("--no-balance-levels").balance_levels
 
 
 @pytest.mark.parametrize("arguments", [["--steps", "many"], ["--loss", "l2"], ["--crop", "1.5"], ["--data"]])

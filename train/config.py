@@ -41,9 +41,7 @@ class TrainConfig:
     quantize_share: float = setting(0.5, "share of the noisy crops that is clipped and rounded to 8 bits")
 
     loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "mse"))
-    balance_levels: bool = setting(
-        True, "weigh crops by 1 / noise level, so that low levels count as much"
-    )
+    balance_levels: bool = setting(True, "weigh crops by 1 / noise level, so that low levels count as much")
     learning_rate: float = setting(5e-4, "peak learning rate of AdamW")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")
     warmup_steps: int = setting(500, "steps over which the learning rate rises from zero")
