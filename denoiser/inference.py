@@ -131,7 +131,7 @@ def compare(photo: Photo, reference: Photo) -> dict[str, float]:
         raise ImageError(f"Photos of shape {photo.pixels.shape} and {reference.pixels.shape} can't be compared.")
     pair = _as_floats(photo.pixels), _as_floats(reference.pixels)
     scores = {"psnr": float(metrics.psnr(*pair))}
-    if min(photo.height, photo.width) > 2 * metrics.SSIM_RADIUS:
+    if min(photo.height, photo.width) >= metrics.SSIM_WINDOW:
         scores["ssim"] = float(metrics.ssim(*pair))
     return scores
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SSIM_RADIUS = 5  # an 11x11 window
+SSIM_RADIUS = 5
+SSIM_WINDOW = 2 * SSIM_RADIUS + 1
 SSIM_SIGMA = 1.5
 SSIM_K1, SSIM_K2 = 0.01, 0.03
 
@@ -25,9 +26,9 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
     The window is Gaussian, 11x11 with sigma 1.5, and only positions where it fits inside the picture count.
     Raises ValueError where a side is shorter than the window.
     """
-    side = 2 * SSIM_RADIUS + 1
-    if min(image.shape[-2:]) < side:
-        raise ValueError(f"SSIM needs pictures of at least {side}x{side} pixels, not {tuple(image.shape[-2:])}")
+    if min(image.shape[-2:]) < SSIM_WINDOW:
+        size = tuple(image.shape[-2:])
+        raise ValueError(f"SSIM needs pictures of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, not {size}")
     maps = _smooth(torch.cat([image, reference, image**2, reference**2, image * reference], dim=1))
     mean_a, mean_b, square_a, square_b, product = maps.chunk(5, dim=1)
     variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2

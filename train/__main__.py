@@ -7,7 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from denoiser import DenoiserError, Photo, load, open_image, save_image
+from denoiser import MAX_LEVEL, DenoiserError, Photo, load, open_image, save_image
+from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import BUNDLED
 
 from .config import ConfigError, add_flags, config_from_flags
@@ -77,12 +78,17 @@ def run_fit(options: argparse.Namespace) -> None:
 def run_evaluate(options: argparse.Namespace) -> None:
     if options.save and not Path(options.model).is_dir():
         raise ConfigError(f"--save needs a model folder, which {options.model} isn't; use --json for a Hub repository")
+    for level in options.levels:
+        if not 0 <= level <= MAX_LEVEL:
+            raise ConfigError(f"--levels: {level:g} is no noise level; they go from 0 to {MAX_LEVEL:g}")
     denoiser = load(options.model, options.revision, options.device)
     if options.told and not denoiser.steerable:
         raise ConfigError(f"{options.model} is blind only and can't be told the level; leave --told out")
     results = []
     for folder in options.data:
-        photos = read_photos(photos_below(folder))
+        photos = read_photos(photos_below(folder), smallest=SSIM_WINDOW)
+        if not photos:
+            raise ConfigError(f"there are no photos in {folder} that could be measured")
         for protocol in options.noise:
             for told in (False, True) if options.told else (False,):
                 results += measure(denoiser, folder.name, photos, options.levels, protocol == "8-bit", told)

@@ -67,6 +67,9 @@ class TrainConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be above 0")
+        for name in ("warmup_steps", "max_grad_norm", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ConfigError(f"--max-minutes is {self.max_minutes}; it must be above 0")
         if self.crop % 16:

@@ -1,12 +1,13 @@
 """Measure a denoiser on sets of clean photos: PSNR, SSIM and argmax-channel accuracy per set and noise level.
 
 Protocol: per photo, numpy.random.default_rng(0) draws standard normal noise of the photo's shape in float64, times the
-level, added on the 0-255 scale; "unclipped" as it is, "8-bit" clipped and rounded to uint8 as a file has it. The output
-is clipped and rounded; PSNR over all pixels and channels, then the mean over photos.
+level, added on the 0-255 scale; "unclipped" as it is, "8-bit" clipped and rounded to uint8 as a file has it. What is
+measured, the noisy photo too, is clipped and rounded; PSNR over all pixels and channels, then the mean over photos.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -38,7 +39,13 @@ class Result:
     estimated_level: float
 
     def to_json(self) -> dict[str, object]:
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        """As JSON has it, where there is no infinity: the PSNR of identical pictures is null."""
+        row = {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {key: None if value == math.inf else value for key, value in row.items()}
+
+    @classmethod
+    def from_json(cls, row: dict[str, object]) -> Result:
+        return cls(**{key: math.inf if value is None else value for key, value in row.items()})
 
 
 def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarray:
@@ -83,7 +90,7 @@ def _scores(noisy: np.ndarray, restored: np.ndarray, pixels: np.ndarray) -> tupl
     reference = _batch(pixels / 255)
     result = noise.quantize(_batch(restored))
     scores = (
-        metrics.psnr(_batch(noisy), reference),
+        metrics.psnr(noise.quantize(_batch(noisy)), reference),
         metrics.psnr(result, reference),
         metrics.ssim(result, reference),
         metrics.argmax_channel_accuracy(result, reference),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,11 @@ from .evaluate import LEVELS, measure, side_by_side
 ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 TOLD_SHARE = 0.5  # of the crops are denoised with the true level, the others with the estimate
+METRICS_FILE = "metrics.jsonl"
 GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
+
+
+COUNTERS = ("step", "seconds", "validated_step", "best_psnr")
 
 
 @dataclass
@@ -41,6 +46,7 @@ class Run:
     generator: torch.Generator  # of crops, augmentation and noise
     step: int = 0
     seconds: float = 0.0
+    validated_step: int = -1  # the last step that was validated
     best_psnr: float = -math.inf
 
     @property
@@ -62,15 +68,15 @@ def fit(config: TrainConfig) -> Path:
     training, validation = load_photos(config)
     photos = PhotoSet(training, device)
     run = start_run(config, device)
+    output.mkdir(parents=True, exist_ok=True)
     if config.resume and checkpoint.exists():
         load_checkpoint(run, checkpoint)
-    output.mkdir(parents=True, exist_ok=True)
+        forget_later_metrics(output / METRICS_FILE, run.step)
     (output / "train.json").write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
     print(f"{config.model} on {device}: {len(training)} photos to train on, {len(validation)} to validate on, {output}")
 
     loss_of = torch.compile(training_loss) if config.compile else training_loss
     started = time.monotonic() - run.seconds
-    validated_at = -1
     with tqdm(total=config.steps, initial=run.step, unit="step", smoothing=0.05) as bar:
         while (progress := run_progress(config, run)) < 1:
             loss, restored_psnr = train_step(run, photos, config, learning_rate(config, run.step, progress), loss_of)
@@ -81,11 +87,10 @@ def fit(config: TrainConfig) -> Path:
                 bar.set_postfix_str(f"loss {float(loss):.4f}, {float(restored_psnr):.2f} dB, {speed:.0f} images/s")
             if run.step % config.validation_steps == 0:
                 validate(run, validation, config, output, float(loss))
-                validated_at = run.step
                 run.seconds = time.monotonic() - started
             if run.step % config.checkpointing_steps == 0:
                 save_checkpoint(run, checkpoint)
-    if run.step != validated_at:
+    if run.step != run.validated_step:
         validate(run, validation, config, output)
     save_checkpoint(run, checkpoint)
     return output / "weights"
@@ -94,7 +99,13 @@ def fit(config: TrainConfig) -> Path:
 def start_run(config: TrainConfig, device: torch.device) -> Run:
     """A run at step 0, the same for the same seed."""
     torch.manual_seed(config.seed)  # initialisation and dropout draw from PyTorch's default generator
-    model = load_weights(config.init).model if config.init else DenoisingAutoencoder(PRESETS[config.model])
+    model = DenoisingAutoencoder(PRESETS[config.model])
+    if config.init:
+        model = load_weights(config.init).model
+        if model.config.architecture != PRESETS[config.model].architecture:
+            raise ConfigError(
+                f"--init {config.init} is a {model.config.architecture} network, not --model {config.model}"
+            )
     model = model.train().to(device, memory_format=torch.channels_last)
     average = None
     if config.ema_decay:
@@ -181,16 +192,26 @@ def validate(run: Run, photos: list[np.ndarray], config: TrainConfig, output: Pa
     denoiser = Denoiser(weights, str(next(run.model.parameters()).device))
     results = measure(denoiser, "validation", photos, LEVELS, show_progress=False)
     psnr = float(np.mean([row.psnr for row in results]))
+    if math.isnan(psnr):
+        raise ConfigError(f"the network diverged before step {run.step}; start anew with a lower --learning-rate")
     line = {"step": run.step, "minutes": round(run.seconds / 60, 2), "loss": loss, "psnr": round(psnr, 4)}
     line |= {f"psnr_{row.level:g}": round(row.psnr, 4) for row in results}
-    with (output / "metrics.jsonl").open("a", encoding="utf-8") as file:
+    with (output / METRICS_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     tqdm.write(", ".join(f"{key} {value}" for key, value in line.items() if value is not None))
     save_grid(denoiser, photos, output / f"grid-{run.step:06d}.png")
+    run.validated_step = run.step
     if psnr > run.best_psnr:
         run.best_psnr = psnr
         save_weights(run.measured_model, output / "weights", training_facts(run, config))
     run.model.train()
+
+
+def forget_later_metrics(path: Path, step: int) -> None:
+    """Drop what a run had logged after the checkpoint it is resumed from: it will log it again."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
 
 
 def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
@@ -228,7 +249,7 @@ def save_checkpoint(run: Run, path: Path) -> None:
         "generator": run.generator.get_state(),
         "torch_random": torch.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "counters": {"step": run.step, "seconds": run.seconds, "best_psnr": run.best_psnr},
+        "counters": {name: getattr(run, name) for name in COUNTERS},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -239,8 +260,13 @@ def save_checkpoint(run: Run, path: Path) -> None:
 def load_checkpoint(run: Run, path: Path) -> None:
     """Put a run back to where save_checkpoint saw it. Raises ConfigError if the checkpoint is another network's."""
     device = next(run.model.parameters()).device
-    state = torch.load(path, map_location="cpu", weights_only=True)
     try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise ConfigError(f"{path} is damaged and can't be resumed; start anew in another --output-dir") from error
+    try:
+        if (state["average"] is None) != (run.average is None):
+            raise ValueError("one of the two has averaged weights")
         run.model.load_state_dict(state["model"])
         if run.average is not None:
             run.average.load_state_dict(state["average"])

@@ -74,7 +74,7 @@ def write_card(folder: str | Path) -> None:
     weights = load_weights(folder)
     results_path = folder / RESULTS_FILE
     rows = json.loads(results_path.read_text(encoding="utf-8")) if results_path.is_file() else []
-    results = [Result(**row) for row in rows]
+    results = [Result.from_json(row) for row in rows]
     card = card_text(folder.name, weights.training, network_size(weights.model), results)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
