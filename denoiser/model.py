@@ -88,14 +88,10 @@ class DenoisingAutoencoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        if config.architecture == "classic":
-            self.estimator = None
-            self.body: nn.Module = ClassicBody(config)
-            self.multiple = 16
-        else:
-            self.estimator = NoiseLevelEstimator(config.negative_slope)
-            self.body = ResidualBody(config)
-            self.multiple = max(2 ** len(config.widths), NoiseLevelEstimator.STRIDE)
+        classic = config.architecture == "classic"
+        self.estimator = None if classic else NoiseLevelEstimator(config.negative_slope)
+        self.body = ClassicBody(config) if classic else ResidualBody(config)
+        self.multiple = 16 if classic else max(2 ** len(config.widths), NoiseLevelEstimator.STRIDE)
 
     @property
     def steerable(self) -> bool:

@@ -6,11 +6,14 @@ non-commercial research and education; they are fetched from Berkeley and never 
 
 from __future__ import annotations
 
+import gzip
+import http.client
 import shutil
 import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,6 +24,7 @@ URL = "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/B
 MEMBERS = "BSR/BSDS500/data/images/"
 COUNTS = {"train": 200, "val": 100, "test": 200}
 MAX_PHOTO_BYTES = 1 << 20  # the largest of the 500 has about 150 KB: a member far above that is not one of them
+FETCH_ERRORS = (urllib.error.URLError, http.client.HTTPException, tarfile.TarError, zlib.error, OSError, EOFError)
 CACHE = Path("data/bsds500")
 
 # The validation photos that are not in CBSD68 (the other 68 are): models are chosen by these, never by CBSD68.
@@ -57,16 +61,22 @@ def _download(root: Path) -> None:
         try:
             _fetch(URL, archive)
             _unpack(archive, unpacked)
-        except (urllib.error.URLError, tarfile.TarError, OSError, EOFError) as error:
+        except FETCH_ERRORS as error:
+            reason = str(error).partition("\n")[0]
             raise ConfigError(
-                f"BSDS500 could not be fetched from {URL} ({error}). Check the network, unpack the archive by hand so "
+                f"BSDS500 could not be fetched from {URL} ({reason}). Check the network, unpack the archive by hand so "
                 f"that {root}/train, {root}/val and {root}/test hold its photos, or train on --data synthetic."
             ) from error
         if not _complete(unpacked):
             found = {split: len(list((unpacked / split).glob("*.jpg"))) for split in COUNTS}
             raise ConfigError(f"the archive at {URL} holds {found} photos where {COUNTS} are expected")
-        shutil.rmtree(root, ignore_errors=True)
-        unpacked.rename(root)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            for split in COUNTS:
+                shutil.rmtree(root / split, ignore_errors=True)
+                shutil.move(unpacked / split, root / split)
+        except OSError as error:
+            raise ConfigError(f"the photos of BSDS500 could not be put into {root}: {error}") from error
 
 
 def _fetch(url: str, target: Path) -> None:
@@ -80,12 +90,19 @@ def _fetch(url: str, target: Path) -> None:
 
 def _unpack(archive: Path, target: Path) -> None:
     """Take the photos out, by name: nothing else in the archive can reach the disk."""
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            name = Path(member.name)
-            split = name.parent.name
-            wanted = member.name == f"{MEMBERS}{split}/{name.name}" and split in COUNTS and name.suffix == ".jpg"
-            if wanted and member.isfile() and member.size <= MAX_PHOTO_BYTES:
-                (target / split).mkdir(parents=True, exist_ok=True)
-                with (target / split / name.name).open("wb") as file:
-                    shutil.copyfileobj(tar.extractfile(member), file)
+    with gzip.open(archive) as stream:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            _take_photos(tar, target)
+        while stream.read(1 << 20):  # to its end, where the checksum is
+            pass
+
+
+def _take_photos(tar: tarfile.TarFile, target: Path) -> None:
+    for member in tar:
+        name = Path(member.name)
+        split = name.parent.name
+        wanted = member.name == f"{MEMBERS}{split}/{name.name}" and split in COUNTS and name.suffix == ".jpg"
+        if wanted and member.isfile() and member.size <= MAX_PHOTO_BYTES:
+            (target / split).mkdir(parents=True, exist_ok=True)
+            with (target / split / name.name).open("wb") as file:
+                shutil.copyfileobj(tar.extractfile(member), file)

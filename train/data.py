@@ -119,7 +119,8 @@ def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]
     training, validation = [], []
     for source in config.data:
         if source == "synthetic":
-            images = [dead_leaves(SYNTHETIC_SIDE, seed) for seed in range(SYNTHETIC_COUNT + SYNTHETIC_VALIDATION)]
+            side = max(SYNTHETIC_SIDE, config.crop)
+            images = [dead_leaves(side, seed) for seed in range(SYNTHETIC_COUNT + SYNTHETIC_VALIDATION)]
             training += images[SYNTHETIC_VALIDATION:]
             validation += images[:SYNTHETIC_VALIDATION]
         else:
@@ -129,6 +130,8 @@ def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]
                 validation += read_photos(validation_paths, config.crop)
     if config.val is not None:
         validation = read_photos(photos_below(Path(config.val)), config.crop)
+    if not training:
+        raise ConfigError(f"--data {' '.join(config.data)} holds no photos of at least {config.crop} pixels a side")
     if not validation:
         raise ConfigError("there are no photos to validate on; give --val a folder with photos")
     every = max(1, len(validation) // config.validation_photos)

@@ -46,6 +46,7 @@ class Run:
     generator: torch.Generator  # of crops, augmentation and noise
     step: int = 0
     seconds: float = 0.0
+    started_from: dict[str, object] | None = None  # how the weights of --init had been trained
     validated_step: int = -1  # the last step that was validated
     best_psnr: float = -math.inf
 
@@ -100,8 +101,10 @@ def start_run(config: TrainConfig, device: torch.device) -> Run:
     """A run at step 0, the same for the same seed."""
     torch.manual_seed(config.seed)  # initialisation and dropout draw from PyTorch's default generator
     model = DenoisingAutoencoder(PRESETS[config.model])
+    started_from = None
     if config.init:
-        model = load_weights(config.init).model
+        weights = load_weights(config.init)
+        model, started_from = weights.model, weights.training
         if model.config.architecture != PRESETS[config.model].architecture:
             raise ConfigError(
                 f"--init {config.init} is a {model.config.architecture} network, not --model {config.model}"
@@ -111,7 +114,7 @@ def start_run(config: TrainConfig, device: torch.device) -> Run:
     if config.ema_decay:
         average = AveragedModel(model, multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    return Run(model, average, optimizer, torch.Generator(device).manual_seed(config.seed))
+    return Run(model, average, optimizer, torch.Generator(device).manual_seed(config.seed), started_from)
 
 
 def _ema(decay: float) -> object:
@@ -217,6 +220,7 @@ def forget_later_metrics(path: Path, step: int) -> None:
 def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
     """What a model card says of the training."""
     device = next(run.model.parameters()).device
+    elsewhere = ("data", "val", "output_dir", "init", "resume")  # paths of one machine, or said in the other facts
     return {
         "model": config.model,
         "data": [Path(source).name for source in config.data],
@@ -225,7 +229,8 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
         "minutes": round(run.seconds / 60, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
         "validation_psnr": round(run.best_psnr, 3),
-        "settings": {key: value for key, value in config.to_json().items() if key not in ("data", "val", "output_dir")},
+        "settings": {key: value for key, value in config.to_json().items() if key not in elsewhere},
+        "started_from": run.started_from,
     }
 
 

@@ -142,7 +142,11 @@ def _training_text(training: dict[str, Any]) -> str:
         f"{training['steps']:,} steps, {training['crops']:,} crops, {training['minutes']:g} minutes on "
         f"{training['device']}; {training['validation_psnr']:.2f} dB on the validation photos (mean of levels 15, 25 "
         f"and 50).{_epochs(training)}\n\nSettings: {settings}."
-    )
+    ) + _origin_text(training.get("started_from"))
+
+
+def _origin_text(started_from: dict[str, Any] | None) -> str:
+    return f"\n\nIt started from weights trained before: {_training_text(started_from)}" if started_from else ""
 
 
 def _epochs(training: dict[str, Any]) -> str:
