@@ -114,7 +114,7 @@ def start_run(config: TrainConfig, device: torch.device) -> Run:
     if config.ema_decay:
         average = AveragedModel(model, multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    return Run(model, average, optimizer, torch.Generator(device).manual_seed(config.seed), started_from)
+    return Run(model, average, optimizer, torch.Generator(device).manual_seed(config.seed), started_from=started_from)
 
 
 def _ema(decay: float) -> object:
