@@ -33,6 +33,13 @@ NAMES = {
     "val": [f"{name}.jpg" for name in (*CBSD68_IDS, *VALIDATION_IDS)],
     "test": [f"{5000 + index}.jpg" for index in range(200)],
 }
+FEW = {split: names[:count] for (split, names), count in zip(NAMES.items(), (4, 2, 3), strict=True)}
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A BSDS500 of nine photos, for what doesn't depend on their number."""
+    monkeypatch.setattr(bsds500, "COUNTS", {split: len(names) for split, names in FEW.items()})
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +70,11 @@ def archive(members):
 @pytest.fixture(scope="session")
 def good_archive(jpeg):
     return archive(photo_members(jpeg))
+
+
+@pytest.fixture
+def small_archive(few, jpeg):
+    return archive(photo_members(jpeg, FEW))
 
 
 @pytest.fixture
@@ -104,8 +116,8 @@ def files_below(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
-def expected_files(root):
-    return sorted(f"{root}/{split}/{name}" for split in NAMES for name in NAMES[split])
+def expected_files(root, names=NAMES):
+    return sorted(f"{root}/{split}/{name}" for split in names for name in names[split])
 
 
 def refused(root):
@@ -166,21 +178,19 @@ HOSTILE = [
 ]
 
 
-def test_nothing_but_the_photos_is_unpacked(tmp_path, serve, jpeg):
-    serve(archive(HOSTILE + photo_members(jpeg) + HOSTILE))
+def test_nothing_but_the_photos_is_unpacked(tmp_path, serve, few, jpeg):
+    serve(archive(HOSTILE + photo_members(jpeg, FEW) + HOSTILE))
     inside = tmp_path / "a/b/c/d/e/f/g/h"  # deep enough that all of the dots stay within tmp_path
     paths = bsds500.photo_paths(inside / "bsds500")
-    assert files_below(inside) == expected_files("bsds500") and files_below(tmp_path) == [
-        f"a/b/c/d/e/f/g/h/{name}" for name in expected_files("bsds500")
-    ]
+    assert files_below(tmp_path) == expected_files("a/b/c/d/e/f/g/h/bsds500", FEW)
     assert not Path(ABSOLUTE).exists()
     assert all(path.read_bytes() == jpeg and not path.is_symlink() for split in paths.values() for path in split)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_member_does_not_count_as_a_photo(tmp_path, serve, jpeg, hostile):
-    serve(archive([*photo_members(jpeg)[1:], hostile]))
-    assert "'train': 199" in refused(tmp_path / "bsds500")
+def test_a_hostile_member_does_not_count_as_a_photo(tmp_path, serve, few, jpeg, hostile):
+    serve(archive([*photo_members(jpeg, FEW)[1:], hostile]))
+    assert "'train': 3" in refused(tmp_path / "bsds500")
 
 
 @pytest.mark.parametrize("change", [-1, 1])
@@ -193,22 +203,22 @@ def test_an_archive_with_another_count_of_photos_is_refused(tmp_path, serve, jpe
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
-def test_a_download_that_stops_early_is_refused(tmp_path, serve, good_archive, share):
-    serve(good_archive[: int(share * len(good_archive))], length=len(good_archive))
+def test_a_download_that_stops_early_is_refused(tmp_path, serve, small_archive, share):
+    serve(small_archive[: int(share * len(small_archive))], length=len(small_archive))
     assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
 
 
-def test_a_photo_that_arrives_damaged_is_refused(tmp_path, serve, jpeg):
-    plain = gzip.decompress(archive(photo_members(jpeg)))
+def test_a_photo_that_arrives_damaged_is_refused(tmp_path, serve, jpeg, small_archive):
+    plain = gzip.decompress(small_archive)
     stored = bytearray(gzip.compress(plain, compresslevel=0))  # as it is, so that the archive's checksum alone tells
     stored[stored.index(jpeg) + 10] ^= 1
     serve(bytes(stored))
     assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
 
 
-def test_an_archive_that_cannot_be_decompressed_is_refused(tmp_path, serve, jpeg):
+def test_an_archive_that_cannot_be_decompressed_is_refused(tmp_path, serve, few, jpeg):
     large = np.random.default_rng(5).integers(0, 16, 300_000, dtype=np.uint8).tobytes()
-    damaged = bytearray(archive([member(f"{IMAGES}/train/large.jpg", large), *photo_members(jpeg)]))
+    damaged = bytearray(archive([member(f"{IMAGES}/train/large.jpg", large), *photo_members(jpeg, FEW)]))
     damaged[60_000:60_064] = b"\xff" * 64  # in the middle of the large photo
     serve(bytes(damaged))
     assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
@@ -243,12 +253,12 @@ def test_no_server_is_refused(tmp_path, monkeypatch):
         assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
 
 
-def test_an_incomplete_folder_is_completed(tmp_path, serve, good_archive):
+def test_an_incomplete_folder_is_completed(tmp_path, serve, small_archive):
     (tmp_path / "bsds500/train").mkdir(parents=True)
     (tmp_path / "bsds500/train/1000.jpg").touch()
-    serve(good_archive)
+    serve(small_archive)
     bsds500.photo_paths(tmp_path / "bsds500")
-    assert files_below(tmp_path) == expected_files("bsds500")
+    assert files_below(tmp_path) == expected_files("bsds500", FEW)
 
 
 def test_an_incomplete_folder_is_kept_where_the_download_fails(tmp_path, serve):
@@ -258,21 +268,21 @@ def test_an_incomplete_folder_is_kept_where_the_download_fails(tmp_path, serve):
     refused(tmp_path / "bsds500")
 
 
-def test_a_link_to_an_incomplete_folder_is_completed_or_refused_in_plain_words(tmp_path, serve, good_archive):
+def test_a_link_to_an_incomplete_folder_is_completed_or_refused_in_plain_words(tmp_path, serve, small_archive):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/notes.txt").write_text("mine")
     (tmp_path / "bsds500").symlink_to(tmp_path / "elsewhere")
-    serve(good_archive)
+    serve(small_archive)
     with contextlib.suppress(ConfigError):
         bsds500.photo_paths(tmp_path / "bsds500")
     assert (tmp_path / "elsewhere/notes.txt").read_text() == "mine"
 
 
-def test_other_files_in_the_folder_survive_the_download(tmp_path, serve, good_archive):
+def test_other_files_in_the_folder_survive_the_download(tmp_path, serve, small_archive):
     """The user's own photos may be there too: what wasn't downloaded isn't ours to delete."""
     (tmp_path / "bsds500/train").mkdir(parents=True)
     (tmp_path / "bsds500/notes.txt").write_text("mine")
-    serve(good_archive)
+    serve(small_archive)
     with contextlib.suppress(ConfigError):
         bsds500.photo_paths(tmp_path / "bsds500")
     assert (tmp_path / "bsds500/notes.txt").read_text() == "mine"
