@@ -28,6 +28,7 @@ FACTS = {
     "settings": {"seed": 0},
 }
 RESULT = Result("toy", 3, "8-bit", False, 25.0, 20.5, 30.25, 0.9, 0.8, 24.5)
+OTHER = Result("toy", 3, "8-bit", False, 50.0, 15.5, 27.25, 0.8, 0.7, 49.5)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def folder(tmp_path):
     model = DenoisingAutoencoder(TINY)
     torch.nn.init.normal_(model.body.tail.weight)
     save_weights(model, tmp_path / "tiny", FACTS)
-    save_results(tmp_path / "tiny", [RESULT])
+    save_results(tmp_path / "tiny", [RESULT, OTHER])
     return tmp_path / "tiny"
 
 
@@ -62,8 +63,18 @@ def test_only_the_model_files_are_sent_and_nothing_is_sent_twice(hub, folder):
 def test_the_card_carries_every_result_and_says_what_it_was_trained_on(folder):
     text = (folder / "README.md").read_text(encoding="utf-8")
     metadata = yaml.safe_load(text.split("---")[1])
-    metrics = metadata["model-index"][0]["results"][0]["metrics"]
-    assert {(metric["type"], metric["value"]) for metric in metrics} == {("psnr", 30.25), ("ssim", 0.9)}
+    found = {
+        (result["dataset"]["name"], metric["type"], metric["value"])
+        for result in metadata["model-index"][0]["results"]
+        for metric in result["metrics"]
+    }
+    names = [f"toy, level {level}, 8-bit noise" for level in (25, 50)]
+    assert found == {
+        (names[0], "psnr", 30.25),
+        (names[0], "ssim", 0.9),
+        (names[1], "psnr", 27.25),
+        (names[1], "ssim", 0.8),
+    }
     assert metadata["license"] == "apache-2.0" and metadata["pipeline_tag"] == "image-to-image"
     assert "30.25" in text.split("---", 2)[2] and "dead leaves" in text
     assert json.loads((folder / "results.json").read_text())[0]["psnr"] == 30.25

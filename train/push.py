@@ -167,14 +167,15 @@ def _eval_results(results: list[Result]) -> list[EvalResult]:
     """Every PSNR and SSIM in the form the Hub draws its results table from."""
     found = []
     for row in results:
-        dataset = f"{row.dataset}, level {row.level:g}, {row.noise} noise" + (", told the level" if row.told else "")
+        config = f"level {row.level:g}, {row.noise} noise" + (", told the level" if row.told else "")
         for metric, value in (("PSNR", round(row.psnr, 2)), ("SSIM", round(row.ssim, 4))):
             found.append(
                 EvalResult(
                     task_type="image-to-image",
                     task_name="Image denoising",
                     dataset_type=row.dataset,
-                    dataset_name=dataset,
+                    dataset_name=f"{row.dataset}, {config}",
+                    dataset_config=config,  # tells the rows of one data set apart
                     metric_type=metric.lower(),
                     metric_name=metric,
                     metric_value=value,
