@@ -18,6 +18,7 @@ from .tiling import Progress, tiled
 from .weights import BUNDLED, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
+ESTIMATE_MARGIN = 1.15  # a given level this little below the estimate is taken for the truth
 MAX_FLOAT = 10.0  # no noise takes [0, 1] pixels there: such an array is on another scale
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
@@ -73,7 +74,10 @@ class Denoiser:
         scale = FULL_SCALE[pixels.dtype]
 
         def restore(tile: Tensor) -> Tensor:
-            clean = self._model(self._as_input(tile, scale), sigma)
+            noisy = self._as_input(tile, scale)
+            clean = self._model(noisy, sigma)
+            if sigma is not None:
+                clean = noisy + self._share(noisy, sigma) * (clean - noisy)
             if tile.shape[1] == 1:
                 clean = clean.mean(dim=1, keepdim=True)
             clean = clean.clamp(0, 1).mul(scale)
@@ -82,6 +86,15 @@ class Denoiser:
         with torch.inference_mode():
             restored = tiled(restore, tensor, on_progress=on_progress)
         return restored[0].permute(1, 2, 0).reshape(pixels.shape).numpy()
+
+    def _share(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """How much of what the network would remove is removed, per pixel: less than all where less noise is asked for.
+
+        Told too low a level, a network still removes most of the noise that it sees; this makes the level a smooth
+        control below the estimate. Above it, the network itself removes more.
+        """
+        estimate = self._model.estimate_sigma(noisy).clamp(min=1e-6)
+        return (ESTIMATE_MARGIN * sigma / estimate).clamp(max=1)
 
     def estimate_level(self, pixels: np.ndarray) -> float:
         """Estimate the noise level of pixels as denoise takes them, on the 0-255 scale: the mean over the picture.

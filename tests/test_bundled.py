@@ -42,12 +42,13 @@ def test_the_estimate_is_near_the_truth(model, photo, level):
     assert model.estimate_level(denoiser.add_noise(photo, level).pixels) == pytest.approx(level, rel=0.15)
 
 
-def test_a_higher_level_removes_more(model, photo):
+def test_a_higher_level_removes_more_without_a_jump(model, photo):
     noisy = denoiser.add_noise(photo, 25).pixels.astype(float)
     removed = [
         np.sqrt(np.mean((model.denoise(noisy.astype(np.uint8), level) - noisy) ** 2)) for level in range(0, 50, 7)
     ]
-    assert removed[0] == 0 and (np.diff(removed) > 0).all()
+    steps = np.diff(removed)
+    assert removed[0] == 0 and (steps > 0).all() and steps.max() < 9
 
 
 def test_tiles_are_not_seen(model, photo):
