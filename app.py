@@ -47,6 +47,9 @@ THEME = gr.themes.Default(
 )
 
 
+CSS = ".dark { --color-accent: var(--primary-400) !important; }"  # the theme has one accent for both modes
+
+
 def load_model() -> tuple[Denoiser, str]:
     """The denoiser that the environment asks for, and a sentence for the page on which weights it runs."""
     wanted = os.environ.get("DENOISER_MODEL", "").strip()
@@ -249,7 +252,8 @@ def _score_table(before: dict[str, float], after: dict[str, float]) -> str:
 
 def launch(page: gr.Blocks, **options: Any) -> None:
     """Serve the page; the options are those of Gradio's launch."""
-    page.launch(theme=THEME, max_file_size=MAX_UPLOAD, run_history=False, footer_links=["api", "settings"], **options)
+    footer = ["api", "settings"]
+    page.launch(theme=THEME, css=CSS, max_file_size=MAX_UPLOAD, run_history=False, footer_links=footer, **options)
 
 
 if __name__ == "__main__":

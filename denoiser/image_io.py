@@ -234,10 +234,11 @@ def _samples_16bit(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarra
     if key is None:
         return samples, None
     # No writer takes 16-bit grey with alpha, so it is 8 bits from here on, as Pillow reads 16-bit LA.
-    return _scaled_to_8bit(samples), np.where(samples == key, 0, 255).astype(np.uint8)
+    return to_8bit(samples), np.where(samples == key, 0, 255).astype(np.uint8)
 
 
-def _scaled_to_8bit(samples: np.ndarray) -> np.ndarray:
+def to_8bit(samples: np.ndarray) -> np.ndarray:
+    """uint16 samples of any shape, rounded to uint8."""
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
@@ -288,7 +289,7 @@ def _encodable(photo: Photo, format: str, name: str) -> Image.Image:
             raise ImageError(f"{name!r} can't be written: {format} has no transparency. Save it as PNG, WebP or TIFF.")
         alpha = None
     if photo.bit_depth == 16 and format not in ("PNG", "TIFF"):
-        pixels, alpha = _scaled_to_8bit(pixels), None if alpha is None else _scaled_to_8bit(alpha)
+        pixels, alpha = to_8bit(pixels), None if alpha is None else to_8bit(alpha)
     elif photo.bit_depth == 16 and (pixels.ndim == 3 or alpha is not None):
         what = "only grey without transparency can be written at 16 bits"
         raise ImageError(f"{name!r} can't be written: {what}. Turn the pixels into uint8 first.")

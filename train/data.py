@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from denoiser import noise
 from denoiser.errors import ImageError
-from denoiser.image_io import is_photo_name, open_image
+from denoiser.image_io import is_photo_name, open_image, to_8bit
 
 from . import bsds500
 from .config import ConfigError, TrainConfig
@@ -186,5 +186,5 @@ def read_photos(paths: Iterable[Path], smallest: int = 1) -> list[np.ndarray]:
 def rgb8(pixels: np.ndarray) -> np.ndarray:
     """Any photo's pixels as uint8 (H, W, 3)."""
     if pixels.dtype == np.uint16:
-        pixels = np.round(pixels / 257).astype(np.uint8)
+        pixels = to_8bit(pixels)
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
