@@ -31,6 +31,7 @@ GIVEN = {
     "quantize_share": (["0"], 0.0),
     "loss": (["mse"], "mse"),
     "balance_levels": ([], True),
+    "optimizer": (["adamw"], "adamw"),
     "learning_rate": (["3e-4"], 3e-4),
     "weight_decay": (["0.01"], 0.01),
     "warmup_steps": (["0"], 0),

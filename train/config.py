@@ -41,8 +41,9 @@ class TrainConfig:
     quantize_share: float = setting(0.5, "share of the noisy crops that is clipped and rounded to 8 bits")
 
     loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "mse"))
-    balance_levels: bool = setting(True, "weigh crops by 1 / noise level, so that low levels count as much")
-    learning_rate: float = setting(5e-4, "peak learning rate of AdamW")
+    balance_levels: bool = setting(True, "weigh crops by 1 / sqrt(noise level): errors grow about so")
+    optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
+    learning_rate: float = setting(4e-4, "peak learning rate")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")
     warmup_steps: int = setting(500, "steps over which the learning rate rises from zero")
     schedule: str = setting("cosine", "learning rate after the warm-up", ("cosine", "constant"))
@@ -101,6 +102,7 @@ RECIPES = {
         quantize_share=0.0,
         loss="mse",
         balance_levels=False,
+        optimizer="adamw",
         learning_rate=2e-3,
         warmup_steps=0,
         schedule="constant",

@@ -25,6 +25,7 @@ from denoiser.weights import Weights, load_weights, save_weights
 from .config import ConfigError, TrainConfig
 from .data import PhotoSet, add_noise, clean_batch, draw_sigma, load_photos
 from .evaluate import LEVELS, measure, side_by_side
+from .optimizers import make_optimizers
 
 ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
@@ -42,7 +43,7 @@ class Run:
 
     model: DenoisingAutoencoder
     average: AveragedModel | None  # exponential moving average of the weights
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     generator: torch.Generator  # of crops, augmentation and noise
     step: int = 0
     seconds: float = 0.0
@@ -113,8 +114,8 @@ def start_run(config: TrainConfig, device: torch.device) -> Run:
     average = None
     if config.ema_decay:
         average = AveragedModel(model, multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
-    optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    return Run(model, average, optimizer, torch.Generator(device).manual_seed(config.seed), started_from=started_from)
+    generator = torch.Generator(device).manual_seed(config.seed)
+    return Run(model, average, make_optimizers(model, config), generator, started_from=started_from)
 
 
 def _ema(decay: float) -> object:
@@ -153,15 +154,17 @@ def train_step(
     sigma = draw_sigma(config, run.generator)
     noisy = add_noise(clean, sigma, config, run.generator)
     told = torch.rand(sigma.shape, generator=run.generator, device=sigma.device) < TOLD_SHARE
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
+    for optimizer in run.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
     with torch.autocast(clean.device.type, torch.bfloat16, enabled=clean.device.type == "cuda"):
         loss, restored = (loss_of or training_loss)(run.model, clean, noisy, sigma, told, config)
-    run.optimizer.zero_grad(set_to_none=True)
+    run.model.zero_grad(set_to_none=True)
     loss.backward()
     if config.max_grad_norm:
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.max_grad_norm)
-    run.optimizer.step()
+    for optimizer in run.optimizers:
+        optimizer.step()
     if run.average is not None:
         run.average.update_parameters(run.model)
     run.step += 1
@@ -177,7 +180,7 @@ def training_loss(
     learns to live with the estimator's errors. The estimator itself learns from the true level alone.
     """
     pixel_loss = F.l1_loss if config.loss == "l1" else F.mse_loss
-    weight = 1 / (sigma + LEVEL_FLOOR) if config.balance_levels else torch.ones_like(sigma)
+    weight = (sigma + LEVEL_FLOOR).rsqrt() if config.balance_levels else torch.ones_like(sigma)
     weight = weight / weight.mean()
     if not model.steerable:
         restored = model(noisy)
@@ -250,7 +253,7 @@ def save_checkpoint(run: Run, path: Path) -> None:
     state = {
         "model": run.model.state_dict(),
         "average": run.average.state_dict() if run.average is not None else None,
-        "optimizer": run.optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
         "generator": run.generator.get_state(),
         "torch_random": torch.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -275,7 +278,8 @@ def load_checkpoint(run: Run, path: Path) -> None:
         run.model.load_state_dict(state["model"])
         if run.average is not None:
             run.average.load_state_dict(state["average"])
-        run.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is a checkpoint of another kind of run; resume with its own settings") from error
     run.generator.set_state(state["generator"])
