@@ -40,8 +40,7 @@ class Result:
 
     def to_json(self) -> dict[str, object]:
         """As JSON has it, where there is no infinity: the PSNR of identical pictures is null."""
-        row = {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
-        return {key: None if value == math.inf else value for key, value in row.items()}
+        return {key: None if value == math.inf else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, row: dict[str, object]) -> Result:
@@ -74,7 +73,7 @@ def measure(
             noisy = noisy_version(pixels, level, quantized)
             restored = denoiser.denoise(noisy, level if told else None)
             rows.append((*_scores(noisy, restored, pixels), denoiser.estimate_level(noisy)))
-        means = [float(value) for value in np.mean(rows, axis=0)]
+        means = [round(float(value), 4) for value in np.mean(rows, axis=0)]  # printed and kept alike
         protocol = PROTOCOLS[quantized]
         results.append(Result(dataset, len(rows), protocol, told, float(level), *means))
     return results
