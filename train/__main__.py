@@ -1,4 +1,4 @@
-"""python -m train fit | evaluate | picture | push"""
+"""python -m train fit | evaluate | benchmark | picture | push"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from denoiser import MAX_LEVEL, DenoiserError, Photo, load, open_image, save_ima
 from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import BUNDLED
 
+from .benchmark import benchmark, costs_table
 from .config import ConfigError, add_flags, config_from_flags
 from .data import photos_below, read_photos, rgb8
 from .evaluate import LEVELS, PROTOCOLS, markdown_table, measure, side_by_side
@@ -43,6 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
     evaluating.add_argument("--save", action="store_true", help="put the results into the model folder and its card")
     evaluating.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     evaluating.set_defaults(run=run_evaluate)
+
+    timing = commands.add_parser("benchmark", help="time and memory on a CPU, beside published networks' shapes")
+    timing.add_argument("--side", type=int, default=512, help="pixels a side of the picture (default: 512)")
+    timing.add_argument("--rounds", type=int, default=5, help="how often each network is timed (default: 5)")
+    timing.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    timing.set_defaults(run=run_benchmark)
 
     picturing = commands.add_parser("picture", help="show a photo with noise, denoised and as it was, side by side")
     picturing.add_argument("photo", type=Path, help="a clean photo")
@@ -97,6 +104,13 @@ def run_evaluate(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")
     if options.save:
         save_results(options.model, results)
+
+
+def run_benchmark(options: argparse.Namespace) -> None:
+    for name in ("side", "rounds", "threads"):
+        if getattr(options, name) < 1:
+            raise ConfigError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    print(costs_table(benchmark(options.side, options.rounds, options.threads)))
 
 
 def run_picture(options: argparse.Namespace) -> None:
