@@ -30,7 +30,7 @@ class ModelConfig:
     """
 
     architecture: str = "residual"  # "residual" (ours, steerable) or "classic" (the reference network, blind only)
-    widths: tuple[int, ...] = (48, 96, 192)  # channels per level (residual), per encoder layer (classic: six)
+    widths: tuple[int, ...] = (64, 96, 128)  # channels per level (residual), per encoder layer (classic: six)
     encoder_blocks: tuple[int, ...] = (2, 2, 4)  # residual blocks per level, the bottleneck last; classic: none
     decoder_blocks: tuple[int, ...] = (2, 2)  # residual blocks per level on the way up, top level first
     normalization: str = "none"  # "none" or "batch"

@@ -1,10 +1,11 @@
-"""The noise models: as strong as asked, the same for the same seed, and nothing cut off."""
+"""The noise models: as strong as asked, the same for the same seed, and nothing cut off; a camera's: like a photo's."""
 
 import numpy as np
 import pytest
 import torch
 
 from denoiser import noise
+from denoiser.camera import draw_camera, unprocess
 
 GREY = torch.full((4, 3, 128, 128), 0.5)
 ENOUGH = 5 / GREY.numel() ** 0.5  # five standard errors of a mean over so many samples of unit variance
@@ -149,3 +150,141 @@ def test_quantizing_keeps_all_256_values_apart():
 def test_level_and_sigma_are_inverse(level):
     assert noise.level_from_sigma(noise.sigma_from_level(level)) == pytest.approx(level)
     assert noise.sigma_from_level(level) == pytest.approx(level / 255)
+
+
+# A camera's noise
+
+
+def crops(photo, count, size, low=0.0, high=1.0):
+    """Pieces of a photo from all over it, with contrast squeezed to low..high: (count, 3, size, size)."""
+    corners = [torch.randint(side - size, (count,), generator=generator()).tolist() for side in photo.shape[-2:]]
+    pieces = [photo[0, :, top : top + size, left : left + size] for top, left in zip(*corners, strict=True)]
+    return low + (high - low) * torch.stack(pieces)
+
+
+def level_of(difference):
+    """The 0-255 noise level of each picture."""
+    return noise.level_from_sigma(difference.square().mean(dim=(1, 2, 3)).sqrt())
+
+
+@pytest.mark.parametrize("downscale", [1, 2, 4])
+def test_a_camera_gives_pictures_and_their_clean_twins(photo_tensor, downscale):
+    pixels = crops(photo_tensor, 12, 48)
+    noisy, clean = noise.camera(pixels, generator(), downscale)
+    assert noisy.shape == clean.shape == (12, 3, 48 // downscale, 48 // downscale)
+    assert noisy.dtype == clean.dtype == torch.float32
+    for picture in (noisy, clean):
+        assert picture.min() >= 0
+        assert picture.max() <= 1
+    assert torch.equal(noisy, noise.quantize(noisy))
+    assert not torch.equal(clean, noise.quantize(clean))
+    assert (level_of(noisy - clean) > 0.3).all()
+
+
+def test_a_camera_draws_from_its_generator_alone(photo_tensor, untouched_global_generators):
+    pixels = crops(photo_tensor, 4, 32)
+    before = pixels.clone()
+    first, second, other = (noise.camera(pixels, generator(seed)) for seed in (7, 7, 8))
+    assert torch.equal(pixels, before)
+    for one, two, three in zip(first, second, other, strict=True):
+        assert torch.equal(one, two)
+        assert not torch.equal(one, three)
+
+
+def test_the_clean_twin_has_next_to_nothing_of_the_noise(photo_tensor, monkeypatch):
+    pixels = crops(photo_tensor, 8, 32)
+    noisy, clean = noise.camera(pixels, generator())
+    monkeypatch.setattr(noise, "poisson_gaussian", lambda light, shot, read, source: light)
+    noiseless, same_clean = noise.camera(pixels, generator())
+    assert not torch.equal(noisy, noiseless)
+    strength = (noisy - noiseless).square().mean(dim=(1, 2, 3)).sqrt()
+    assert (
+        (clean - same_clean).square().mean(dim=(1, 2, 3)).sqrt() < 0.25 * strength
+    ).all()  # the drift of the colours
+    # What is left is JPEG and rounding.
+    lossless = ~draw_camera(8, generator()).compressed.flatten()
+    assert lossless.any()
+    assert torch.equal(noiseless[lossless], noise.quantize(same_clean[lossless]))
+    assert not torch.equal(noiseless[~lossless], noise.quantize(same_clean[~lossless]))
+
+
+def test_shrinking_is_the_mean_of_areas(photo_tensor):
+    pixels = crops(photo_tensor, 4, 32)
+    whole, halved = noise.camera(pixels, generator())[1], noise.camera(pixels, generator(), downscale=2)[1]
+    torch.testing.assert_close(halved, whole.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(-2, -1)))
+
+
+def test_a_camera_is_not_computed_in_mixed_precision(photo_tensor):
+    pixels = crops(photo_tensor, 4, 32)
+    expected = noise.camera(pixels, generator())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = noise.camera(pixels, generator())
+    for one, two in zip(expected, found, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_camera_takes_any_memory_layout(photo_tensor):
+    pixels = crops(photo_tensor, 4, 32)
+    expected = noise.camera(pixels, generator())
+    found = noise.camera(pixels.contiguous(memory_format=torch.channels_last), generator())
+    for one, two in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+
+
+def test_the_sensor_s_noise_follows_its_law():
+    shots = draw_camera(4, generator())
+    light = unprocess(GREY, shots)
+    variance = (noise.poisson_gaussian(light, shots.shot, shots.read, generator()) - light).var(dim=(2, 3))
+    expected = (shots.shot * light + shots.read**2).mean(dim=(2, 3))
+    torch.testing.assert_close(variance, expected, rtol=4 * (2 / 128**2) ** 0.5, atol=0)
+
+
+def test_a_camera_s_noise_shifts_no_colour(photo_tensor):
+    noisy, clean = noise.camera(crops(photo_tensor, 200, 32, low=0.4, high=0.6), generator())
+    difference = noisy - clean
+    strong = level_of(difference) > 10
+    assert strong.sum() > 20
+    for some in (strong, ~strong):
+        assert difference[some].mean(dim=(0, 2, 3)).abs().max() < 0.002
+
+
+@pytest.mark.parametrize("contrast", [0.0, 1.0], ids=["grey", "photo"])
+def test_a_camera_s_noise_is_as_strong_as_that_of_photos(photo_tensor, contrast):
+    middle = 0.5 * (1 - contrast)
+    noisy, clean = noise.camera(crops(photo_tensor, 400, 32, low=middle, high=middle + contrast), generator())
+    low, median, high = level_of(noisy - clean).quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+    assert 1 < low < 3
+    assert 3 < median < 12
+    assert 15 < high < 35
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_local_sigma_is_right_everywhere(channels):
+    difference = 0.1 * torch.randn(100, channels, 40, 30, generator=generator())
+    sigma = noise.local_sigma(difference)
+    assert sigma.shape == (100, 1, 40, 30)
+    assert sigma.mean(dim=0).sub(0.1).abs().max() < 0.01  # corners, borders and all
+    assert sigma.std(dim=0).max() < 0.02
+
+
+def test_local_sigma_follows_a_step():
+    difference = 0.02 * torch.randn(30, 3, 40, 80, generator=generator())
+    difference[..., 40:] *= 4
+    sigma = noise.local_sigma(difference).mean(dim=0)
+    assert sigma[..., : 40 - 7].sub(0.02).abs().max() < 0.002
+    assert sigma[..., 40 + 7 :].sub(0.08).abs().max() < 0.008
+    assert (sigma[..., 40 - 8 : 40 + 8].mean(dim=(0, 1)).diff() > 0).all()
+
+
+def test_a_wider_window_is_smoother_and_one_pixel_is_itself():
+    difference = torch.randn(1, 3, 60, 60, generator=generator())
+    narrow, wide = (noise.local_sigma(difference, window).std() for window in (5, 25))
+    assert wide < narrow / 2
+    assert torch.equal(noise.local_sigma(difference, window=1), difference.square().mean(dim=1, keepdim=True).sqrt())
+
+
+def test_local_sigma_of_a_picture_smaller_than_the_window():
+    difference = torch.randn(1, 3, 4, 6, generator=generator())
+    torch.testing.assert_close(
+        noise.local_sigma(difference, window=15), difference.square().mean().sqrt().expand(1, 1, 4, 6)
+    )

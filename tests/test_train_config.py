@@ -29,6 +29,9 @@ GIVEN = {
     "level_per_batch": ([], True),
     "clip_share": (["0.25"], 0.25),
     "quantize_share": (["0"], 0.0),
+    "camera_share": (["0.5"], 0.5),
+    "camera_data": (["photos", "more"], ("photos", "more")),
+    "clean_share": (["0.25"], 0.25),
     "loss": (["mse"], "mse"),
     "balance_levels": ([], True),
     "optimizer": (["adamw"], "adamw"),
@@ -42,9 +45,11 @@ GIVEN = {
     "validation_photos": (["2"], 2),
     "checkpointing_steps": (["11"], 11),
     "device": (["cpu"], "cpu"),
+    "mixed_precision": (["no"], "no"),
     "compile": ([], True),
     "seed": (["5"], 5),
 }
+SHARES = ("clip_share", "quantize_share", "camera_share", "clean_share")
 
 
 def parse(*arguments):
@@ -62,7 +67,7 @@ def parse(*arguments):
         *((name, value) for name in ("max_level", "mean_level", "learning_rate") for value in (0.0, -1.0, NAN)),
         *(("max_minutes", value) for value in (0.0, -1.0, NAN)),
         *(("crop", value) for value in (8, 24, 100)),
-        *((name, value) for name in ("clip_share", "quantize_share") for value in (-0.1, 1.1, NAN)),
+        *((name, value) for name in SHARES for value in (-0.1, 1.1, NAN)),
         *(("ema_decay", value) for value in (-0.1, 1.0, NAN)),
     ],
 )
@@ -78,7 +83,7 @@ def test_a_setting_that_would_train_backwards_is_refused(name, value):
 
 
 def test_the_message_says_what_came_and_what_is_accepted():
-    with pytest.raises(ConfigError, match=r"--loss is 'l2'; choose one of l1, mse"):
+    with pytest.raises(ConfigError, match=r"--loss is 'l2'; choose one of l1, charbonnier, mse"):
         TrainConfig(loss="l2")
     with pytest.raises(ConfigError, match=r"--crop is 100; it must be a multiple of 16"):
         TrainConfig(crop=100)

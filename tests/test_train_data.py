@@ -7,7 +7,7 @@ import torch
 from denoiser import Photo, noise, save_image
 from train import bsds500, data, dead_leaves
 from train.config import ConfigError, TrainConfig
-from train.data import PhotoSet, add_noise, classic_augmentation, draw_sigma
+from train.data import PhotoSet, add_noise, classic_augmentation, draw_batch, draw_sigma, load_camera_photos
 
 SIZES = [(16, 16), (17, 40), (33, 18), (20, 19)]  # height, width
 
@@ -214,6 +214,40 @@ def test_the_stated_shares_of_the_crops_are_clipped_or_rounded_and_the_rest_is_l
     assert share((plain.clamp(0, 1) * 255).round() / 255) == pytest.approx(quantize, abs=tolerance)
     assert share(plain) == pytest.approx(1 - clip - quantize, abs=tolerance)
     assert share(plain) + share(plain.clamp(0, 1)) + share(noise.quantize(plain)) == pytest.approx(1)
+
+
+MIXTURE = TrainConfig(batch_size=8, crop=16, camera_share=0.5, clean_share=0.25, quantize_share=0)
+
+
+def test_a_batch_holds_gaussian_camera_and_clean_crops_in_their_shares():
+    photos = PhotoSet([np.full((40, 40, 3), 100, np.uint8)])
+    batch = draw_batch(photos, MIXTURE, seeded(), PhotoSet([np.full((40, 40, 3), 200, np.uint8)]))
+    assert batch.clean.shape == batch.noisy.shape == (8, 3, 16, 16) and batch.sigma.shape == (8, 1, 16, 16)
+    error = batch.noisy - batch.clean
+    gaussian, camera, clean = error.split([2, 4, 2])
+    assert (batch.clean[:2] == 100 / 255).all() and (batch.clean[6:] == 100 / 255).all()
+    assert batch.clean[2:6].sub(200 / 255).abs().max() < 0.1  # its own photos, a little changed by the camera
+    assert torch.equal(batch.sigma[2:6], noise.local_sigma(camera))
+    assert (batch.sigma[:2].std(dim=(1, 2, 3)) == 0).all() and (gaussian.std(dim=(1, 2, 3)) > 0).all()
+    assert (batch.sigma[6:] == 0).all() and (clean == 0).all()
+
+
+def test_without_shares_a_batch_is_gaussian_alone():
+    photos = PhotoSet([coded(0, 40, 40)])
+    config = TrainConfig(batch_size=4, crop=16)
+    batch, source = draw_batch(photos, config, seeded()), seeded()
+    clean, sigma = photos.crops(4, 16, source), draw_sigma(config, source)
+    assert torch.equal(batch.clean, clean) and torch.equal(batch.sigma, sigma)
+    assert torch.equal(batch.noisy, add_noise(clean, sigma, config, source))
+
+
+def test_camera_data_is_read_from_sources_of_its_own(tmp_path):
+    for index in range(20):
+        write_photo(tmp_path / f"{index:02}.png")
+    assert load_camera_photos(TrainConfig(crop=16)) == []
+    assert len(load_camera_photos(TrainConfig(crop=16, camera_data=(str(tmp_path),)))) == 19  # one is held out
+    with pytest.raises(ConfigError, match="--camera-data"):
+        load_camera_photos(TrainConfig(crop=64, camera_data=(str(tmp_path),)))
 
 
 def test_photos_below_a_folder_are_found_by_suffix_in_order_and_hidden_ones_are_not(tmp_path):

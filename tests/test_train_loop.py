@@ -19,6 +19,7 @@ from train import loop
 from train.__main__ import main
 from train.config import RECIPES, ConfigError, TrainConfig
 from train.data import PhotoSet, add_noise, clean_batch, draw_sigma
+from train.loss import LEVEL_FLOOR, training_loss
 
 CPU = torch.device("cpu")
 RESIDUAL = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
@@ -258,7 +259,7 @@ def trained_model():
 
 def gradients(module, *arguments):
     module.zero_grad()
-    loop.training_loss(*arguments)[0].backward()
+    training_loss(*arguments)[0].backward()
     return [parameter.grad.clone() for parameter in module.parameters()]
 
 
@@ -270,7 +271,7 @@ def test_the_told_crops_are_restored_with_the_true_level(batch):
     clean, noisy, sigma = batch
     model = trained_model()
     told = torch.tensor([True, False, True, False]).view(4, 1, 1, 1)
-    _, restored = loop.training_loss(model, clean, noisy, sigma, told, toy())
+    _, restored = training_loss(model, clean, noisy, sigma, told, toy())
     assert torch.allclose(restored[::2], model(noisy, sigma)[::2], atol=1e-6)
     assert torch.allclose(restored[1::2], model(noisy)[1::2], atol=1e-6)
     assert torch.equal(restored[0], noisy[0])  # told that there is no noise
@@ -291,7 +292,7 @@ def test_the_body_learns_from_the_picture_alone(batch, monkeypatch):
     clean, noisy, sigma = batch
     model = trained_model()
     first = gradients(model.body, model, clean, noisy, sigma, everything(False), toy())
-    monkeypatch.setattr(loop, "ESTIMATOR_WEIGHT", 100.0)
+    monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 100.0)
     assert_same(gradients(model.body, model, clean, noisy, sigma, everything(False), toy()), first)
 
 
@@ -300,18 +301,18 @@ def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
     clean, noisy, sigma = batch
     config = toy(loss=name, balance_levels=False)
     classic = DenoisingAutoencoder(CLASSIC).eval()
-    loss, restored = loop.training_loss(classic, clean, noisy, sigma, everything(True), config)
+    loss, restored = training_loss(classic, clean, noisy, sigma, everything(True), config)
     assert torch.equal(restored, classic(noisy)) and torch.allclose(loss, reference(restored, clean))
-    monkeypatch.setattr(loop, "ESTIMATOR_WEIGHT", 0.0)
-    loss, restored = loop.training_loss(trained_model(), clean, noisy, sigma, everything(True), config)
+    monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 0.0)
+    loss, restored = training_loss(trained_model(), clean, noisy, sigma, everything(True), config)
     assert torch.allclose(loss, reference(restored, clean))
 
 
 def test_balanced_levels_count_errors_relative_to_the_noise(batch, monkeypatch):
     clean, noisy, sigma = batch
-    monkeypatch.setattr(loop, "ESTIMATOR_WEIGHT", 0.0)
-    loss, restored = loop.training_loss(trained_model(), clean, noisy, sigma, everything(True), toy())
-    weights = (sigma.flatten() + loop.LEVEL_FLOOR) ** -0.5
+    monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 0.0)
+    loss, restored = training_loss(trained_model(), clean, noisy, sigma, everything(True), toy())
+    weights = (sigma.flatten() + LEVEL_FLOOR) ** -0.5
     errors = (restored - clean).abs().mean(dim=(1, 2, 3))
     assert torch.allclose(loss, (weights * errors).sum() / weights.sum())
 

@@ -1,4 +1,4 @@
-"""python -m train fit | evaluate | benchmark | picture | push"""
+"""python -m train fit | evaluate | experiment | benchmark | picture | push"""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import BUNDLED
 
 from .benchmark import benchmark, costs_table
+from .chart import draw_chart
 from .config import ConfigError, add_flags, config_from_flags
 from .data import photos_below, read_photos, rgb8
 from .evaluate import LEVELS, PROTOCOLS, markdown_table, measure, side_by_side
+from .experiments import VARIANTS, experiment, outcomes_table
 from .loop import fit
 from .push import push, save_results
 
@@ -45,10 +47,17 @@ def main(arguments: list[str] | None = None) -> int:
     evaluating.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     evaluating.set_defaults(run=run_evaluate)
 
+    trying = commands.add_parser("experiment", help="short runs that differ from base in one thing each")
+    trying.add_argument("names", nargs="*", help="which ones (default: all)")
+    trying.add_argument("--minutes", type=float, default=2, help="training time of each (default: 2)")
+    trying.add_argument("--photos", type=Path, help="a folder for the run with more photos")
+    trying.set_defaults(run=run_experiments)
+
     timing = commands.add_parser("benchmark", help="time and memory on a CPU, beside published networks' shapes")
     timing.add_argument("--side", type=int, default=512, help="pixels a side of the picture (default: 512)")
     timing.add_argument("--rounds", type=int, default=5, help="how often each network is timed (default: 5)")
     timing.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    timing.add_argument("--chart", type=Path, help="also draw PSNR against time into this .png or .svg")
     timing.set_defaults(run=run_benchmark)
 
     picturing = commands.add_parser("picture", help="show a photo with noise, denoised and as it was, side by side")
@@ -106,11 +115,23 @@ def run_evaluate(options: argparse.Namespace) -> None:
         save_results(options.model, results)
 
 
+def run_experiments(options: argparse.Namespace) -> None:
+    more_photos = read_photos(photos_below(options.photos)) if options.photos else []
+    outcomes = []
+    for outcome in experiment(options.names or VARIANTS, options.minutes, more_photos):
+        outcomes.append(outcome)
+        print(outcomes_table(outcomes).splitlines()[-1])
+    print(outcomes_table(outcomes))
+
+
 def run_benchmark(options: argparse.Namespace) -> None:
     for name in ("side", "rounds", "threads"):
         if getattr(options, name) < 1:
             raise ConfigError(f"--{name} is {getattr(options, name)}; it must be at least 1")
-    print(costs_table(benchmark(options.side, options.rounds, options.threads)))
+    costs = benchmark(options.side, options.rounds, options.threads)
+    print(costs_table(costs))
+    if options.chart:
+        draw_chart(costs, options.chart)
 
 
 def run_picture(options: argparse.Namespace) -> None:

@@ -30,7 +30,7 @@ class TrainConfig:
     steps: int = setting(200_000, "optimizer steps in all")
     max_minutes: float | None = setting(None, "stop after this long; the learning rate falls to zero by then")
     batch_size: int = setting(16, "crops a step")
-    crop: int = setting(64, "side of the square crops in pixels, a multiple of 16")
+    crop: int = setting(128, "side of the square crops in pixels, a multiple of 16")
     augmentation: str = setting("dihedral", "flips and quarter turns, or the reference's own", ("dihedral", "classic"))
 
     sigma_law: str = setting("uniform", "distribution of the noise level", ("uniform", "exponential"))
@@ -40,7 +40,11 @@ class TrainConfig:
     clip_share: float = setting(0.0, "share of the noisy crops that is clipped to [0, 1]")
     quantize_share: float = setting(0.5, "share of the noisy crops that is clipped and rounded to 8 bits")
 
-    loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "mse"))
+    camera_share: float = setting(0.0, "share of the crops that get a camera's noise instead of Gaussian noise")
+    camera_data: tuple[str, ...] = setting((), "photos for those crops, as in --data (default: the same)")
+    clean_share: float = setting(0.0, "share of the crops that get no noise at all")
+
+    loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "charbonnier", "mse"))
     balance_levels: bool = setting(True, "weigh crops by 1 / sqrt(noise level): errors grow about so")
     optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
     learning_rate: float = setting(4e-4, "peak learning rate")
@@ -54,6 +58,7 @@ class TrainConfig:
     validation_photos: int = setting(8, "how many of the validation photos are used during training")
     checkpointing_steps: int = setting(500, "steps between checkpoints")
     device: str = setting("auto", "auto, cpu, cuda, ...")
+    mixed_precision: str = setting("auto", "bfloat16 autocast (auto: where it is fast)", ("auto", "no", "bf16"))
     compile: bool = setting(False, "compile the network with torch.compile (worth it on a GPU)")
     seed: int = setting(0, "seed of everything random")
 
@@ -62,7 +67,8 @@ class TrainConfig:
             choices, value = item.metadata["choices"], getattr(self, item.name)
             if choices and value not in choices:
                 raise ConfigError(f"{flag(item.name)} is {value!r}; choose one of {', '.join(choices)}")
-        object.__setattr__(self, "data", tuple(self.data))
+        for name in ("data", "camera_data"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         positive = ("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate")
         positive += ("validation_steps", "validation_photos", "checkpointing_steps")
         for name in positive:
@@ -77,6 +83,8 @@ class TrainConfig:
             raise ConfigError(f"--crop is {self.crop}; it must be a multiple of 16")
         if not (self.clip_share >= 0 and self.quantize_share >= 0 and self.clip_share + self.quantize_share <= 1):
             raise ConfigError("--clip-share and --quantize-share must be at least 0 and together at most 1")
+        if not (self.camera_share >= 0 and self.clean_share >= 0 and self.camera_share + self.clean_share <= 1):
+            raise ConfigError("--camera-share and --clean-share must be at least 0 and together at most 1")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"--ema-decay is {self.ema_decay}; it must be at least 0 and below 1")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,38 @@ class PhotoSet:
         return self.pixels[index].permute(0, 3, 1, 2).float() / 255
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Crops to learn from, float (N, 3, crop, crop)."""
+
+    clean: Tensor
+    noisy: Tensor
+    sigma: Tensor  # the noise level map on [0, 1]: (N, 1, 1, 1), or (N, 1, crop, crop) if there are cameras' crops
+
+
+def draw_batch(
+    photos: PhotoSet, config: TrainConfig, generator: torch.Generator, camera_photos: PhotoSet | None = None
+) -> Batch:
+    """One batch: crops with Gaussian noise, then those of a camera, then clean ones, in the config's shares."""
+    clean = clean_batch(photos, config, generator)
+    sigma = draw_sigma(config, generator)
+    untouched = round(config.clean_share * config.batch_size)
+    if untouched:
+        sigma = torch.cat([sigma[:-untouched], torch.zeros_like(sigma[-untouched:])])
+    noisy = add_noise(clean, sigma, config, generator)
+    count = round(config.camera_share * config.batch_size)
+    if not count:
+        return Batch(clean, noisy, sigma)
+    crops = (camera_photos or photos).crops(count, config.crop, generator)
+    camera_noisy, camera_clean = noise.camera(crops, generator)
+    first = config.batch_size - untouched - count
+    place = slice(first, first + count)
+    clean[place], noisy[place] = camera_clean, camera_noisy
+    sigma = sigma.expand(-1, -1, config.crop, config.crop).clone()
+    sigma[place] = noise.local_sigma(camera_noisy - camera_clean)
+    return Batch(clean, noisy, sigma)
+
+
 def clean_batch(photos: PhotoSet, config: TrainConfig, generator: torch.Generator) -> Tensor:
     """One batch of clean crops, augmented as the config says: (N, 3, crop, crop) in [0, 1]."""
     if config.augmentation == "classic":
@@ -118,16 +151,8 @@ def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]
     """
     training, validation = [], []
     for source in config.data:
-        if source == "synthetic":
-            side = max(SYNTHETIC_SIDE, config.crop)
-            images = [dead_leaves(side, seed) for seed in range(SYNTHETIC_COUNT + SYNTHETIC_VALIDATION)]
-            training += images[SYNTHETIC_VALIDATION:]
-            validation += images[:SYNTHETIC_VALIDATION]
-        else:
-            train_paths, validation_paths = source_paths(source)
-            training += read_photos(train_paths, config.crop)
-            if config.val is None:
-                validation += read_photos(validation_paths, config.crop)
+        for photos, more in zip((training, validation), read_source(source, config.crop), strict=True):
+            photos += more
     if config.val is not None:
         validation = read_photos(photos_below(Path(config.val)), config.crop)
     if not training:
@@ -136,6 +161,26 @@ def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]
         raise ConfigError("there are no photos to validate on; give --val a folder with photos")
     every = max(1, len(validation) // config.validation_photos)
     return training, validation[::every][: config.validation_photos]
+
+
+def load_camera_photos(config: TrainConfig) -> list[np.ndarray]:
+    """Read the photos for the crops with a camera's noise, as load_photos does; none where those of --data serve."""
+    photos = [photo for source in config.camera_data for photo in read_source(source, config.crop)[0]]
+    if config.camera_data and not photos:
+        raise ConfigError(
+            f"--camera-data {' '.join(config.camera_data)} holds no photos of {config.crop} pixels a side"
+        )
+    return photos
+
+
+def read_source(source: str, smallest: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The photos for training and for validation of one --data source, leaving out those with a side too small."""
+    if source == "synthetic":
+        side = max(SYNTHETIC_SIDE, smallest)
+        images = [dead_leaves(side, seed) for seed in range(SYNTHETIC_COUNT + SYNTHETIC_VALIDATION)]
+        return images[SYNTHETIC_VALIDATION:], images[:SYNTHETIC_VALIDATION]
+    train_paths, validation_paths = source_paths(source)
+    return read_photos(train_paths, smallest), read_photos(validation_paths, smallest)
 
 
 def source_paths(source: str) -> tuple[list[Path], list[Path]]:

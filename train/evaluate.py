@@ -79,6 +79,17 @@ def measure(
     return results
 
 
+def measure_camera(denoiser: Denoiser, photos: Sequence[np.ndarray]) -> float:
+    """Blind PSNR on photos with a simulated camera's noise, the same at every call; each with a camera of its own."""
+    scores = []
+    for seed, pixels in enumerate(photos):
+        even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
+        noisy, clean = noise.camera(_batch(even / 255).float(), torch.Generator().manual_seed(seed))
+        restored = denoiser.denoise(noisy[0].permute(1, 2, 0).contiguous().numpy())
+        scores.append(float(metrics.psnr(noise.quantize(_batch(restored)), clean.double())))
+    return float(np.mean(scores))
+
+
 def side_by_side(denoiser: Denoiser, pixels: np.ndarray, level: float) -> np.ndarray:
     """Noisy (8-bit), denoised blindly and clean, from left to right: uint8 (H, W, 3) -> uint8 (H, 3 W, 3)."""
     noisy = (noisy_version(pixels, level, quantized=True) * 255).round().astype(np.uint8)

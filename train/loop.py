@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
@@ -23,12 +22,11 @@ from denoiser.model import PRESETS, DenoisingAutoencoder
 from denoiser.weights import Weights, load_weights, save_weights
 
 from .config import ConfigError, TrainConfig
-from .data import PhotoSet, add_noise, clean_batch, draw_sigma, load_photos
-from .evaluate import LEVELS, measure, side_by_side
+from .data import PhotoSet, draw_batch, load_camera_photos, load_photos
+from .evaluate import LEVELS, measure, measure_camera, side_by_side
+from .loss import training_loss
 from .optimizers import make_optimizers
 
-ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
-LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 TOLD_SHARE = 0.5  # of the crops are denoised with the true level, the others with the estimate
 METRICS_FILE = "metrics.jsonl"
 GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
@@ -69,6 +67,8 @@ def fit(config: TrainConfig) -> Path:
     device = pick_device(config.device)
     training, validation = load_photos(config)
     photos = PhotoSet(training, device)
+    camera_training = load_camera_photos(config)
+    camera_photos = PhotoSet(camera_training, device) if camera_training else None
     run = start_run(config, device)
     output.mkdir(parents=True, exist_ok=True)
     if config.resume and checkpoint.exists():
@@ -81,7 +81,8 @@ def fit(config: TrainConfig) -> Path:
     started = time.monotonic() - run.seconds
     with tqdm(total=config.steps, initial=run.step, unit="step", smoothing=0.05) as bar:
         while (progress := run_progress(config, run)) < 1:
-            loss, restored_psnr = train_step(run, photos, config, learning_rate(config, run.step, progress), loss_of)
+            rate = learning_rate(config, run.step, progress)
+            loss, restored_psnr = train_step(run, photos, config, rate, loss_of, camera_photos)
             run.seconds = time.monotonic() - started
             bar.update()
             if run.step % 20 == 0:
@@ -98,10 +99,10 @@ def fit(config: TrainConfig) -> Path:
     return output / "weights"
 
 
-def start_run(config: TrainConfig, device: torch.device) -> Run:
-    """A run at step 0, the same for the same seed."""
+def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoencoder | None = None) -> Run:
+    """A run at step 0, the same for the same seed; of a new network of the config's kind if none is given."""
     torch.manual_seed(config.seed)  # initialisation and dropout draw from PyTorch's default generator
-    model = DenoisingAutoencoder(PRESETS[config.model])
+    model = model or DenoisingAutoencoder(PRESETS[config.model])
     started_from = None
     if config.init:
         weights = load_weights(config.init)
@@ -146,18 +147,28 @@ def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
     return config.learning_rate * warmup * decay
 
 
+def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
+    """Whether the network computes in bfloat16: by default on a GPU, and on a CPU that multiplies it in tiles (AMX)."""
+    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
+    return fast if config.mixed_precision == "auto" else config.mixed_precision == "bf16"
+
+
 def train_step(
-    run: Run, photos: PhotoSet, config: TrainConfig, rate: float, loss_of: object = None
+    run: Run,
+    photos: PhotoSet,
+    config: TrainConfig,
+    rate: float,
+    loss_of: object = None,
+    camera_photos: PhotoSet | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step. Returns the loss and the mean PSNR of the restored crops, as tensors on the device."""
-    clean = clean_batch(photos, config, run.generator)
-    sigma = draw_sigma(config, run.generator)
-    noisy = add_noise(clean, sigma, config, run.generator)
-    told = torch.rand(sigma.shape, generator=run.generator, device=sigma.device) < TOLD_SHARE
+    batch = draw_batch(photos, config, run.generator, camera_photos)
+    clean, noisy, sigma = batch.clean, batch.noisy, batch.sigma
+    told = torch.rand((len(sigma), 1, 1, 1), generator=run.generator, device=sigma.device) < TOLD_SHARE
     for optimizer in run.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
-    with torch.autocast(clean.device.type, torch.bfloat16, enabled=clean.device.type == "cuda"):
+    with torch.autocast(clean.device.type, torch.bfloat16, enabled=uses_bf16(config, clean.device)):
         loss, restored = (loss_of or training_loss)(run.model, clean, noisy, sigma, told, config)
     run.model.zero_grad(set_to_none=True)
     loss.backward()
@@ -171,37 +182,21 @@ def train_step(
     return loss.detach(), metrics.psnr(restored.detach().float(), clean).mean()
 
 
-def training_loss(
-    model: DenoisingAutoencoder, clean: Tensor, noisy: Tensor, sigma: Tensor, told: Tensor, config: TrainConfig
-) -> tuple[Tensor, Tensor]:
-    """The loss of a batch, and the restored crops.
-
-    Some crops are denoised with the true level, so that the network obeys it, the others with the estimate, so that it
-    learns to live with the estimator's errors. The estimator itself learns from the true level alone.
-    """
-    pixel_loss = F.l1_loss if config.loss == "l1" else F.mse_loss
-    weight = (sigma + LEVEL_FLOOR).rsqrt() if config.balance_levels else torch.ones_like(sigma)
-    weight = weight / weight.mean()
-    if not model.steerable:
-        restored = model(noisy)
-        return (weight * pixel_loss(restored, clean, reduction="none")).mean(), restored
-    estimate = model.estimate_sigma(noisy)
-    restored = model(noisy, torch.where(told, sigma, estimate.detach()))
-    denoising_loss = (weight * pixel_loss(restored, clean, reduction="none")).mean()
-    estimator_loss = ((estimate - sigma).abs() / (sigma + LEVEL_FLOOR)).mean()
-    return denoising_loss + ESTIMATOR_WEIGHT * estimator_loss, restored
-
-
 def validate(run: Run, photos: list[np.ndarray], config: TrainConfig, output: Path, loss: float | None = None) -> None:
     """Measure, log a line to metrics.jsonl, save a picture grid, and keep the weights if they are the best so far."""
     weights = Weights(run.measured_model, config.model)
     denoiser = Denoiser(weights, str(next(run.model.parameters()).device))
     results = measure(denoiser, "validation", photos, LEVELS, show_progress=False)
     psnr = float(np.mean([row.psnr for row in results]))
+    camera_psnr = measure_camera(denoiser, photos) if config.camera_share else None
+    if camera_psnr is not None:
+        psnr = (psnr + camera_psnr) / 2
     if math.isnan(psnr):
         raise ConfigError(f"the network diverged before step {run.step}; start anew with a lower --learning-rate")
     line = {"step": run.step, "minutes": round(run.seconds / 60, 2), "loss": loss, "psnr": round(psnr, 4)}
     line |= {f"psnr_{row.level:g}": round(row.psnr, 4) for row in results}
+    if camera_psnr is not None:
+        line["psnr_camera"] = round(camera_psnr, 4)
     with (output / METRICS_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     tqdm.write(", ".join(f"{key} {value}" for key, value in line.items() if value is not None))

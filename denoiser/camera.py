@@ -1,0 +1,269 @@
+"""The stages of a camera, from the light of a scene to the stored picture: pure functions of batches of tensors.
+
+A developed picture is taken back to what the sensor saw (`unprocess`), where noise is independent from site to site,
+and developed again (`develop`), which colours the noise as it does in real photos: after Brooks et al. 2019,
+"Unprocessing Images for Learned Raw Denoising". `jpeg` is how most pictures are stored. noise.camera puts it together.
+
+Pixels are float32 of shape (N, 3, H, W), RGB unless said otherwise, with values in [0, 1]. Everything that differs
+between cameras or shots is in a Camera, drawn once per picture; nothing else is random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Linear sRGB to XYZ (D65), from IEC 61966-2-1.
+SRGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+# XYZ (D65) to the sensor's own red, green and blue, in 1/10000, as Adobe's DNG converter and dcraw publish them.
+XYZ_TO_SENSOR = (
+    ((6722, -635, -963), (-4287, 12460, 2028), (-908, 2162, 5668)),  # Canon EOS 5D Mark III
+    ((7866, -2108, -555), (-4869, 12483, 2681), (-1176, 2069, 7501)),  # Nikon D800
+    ((8380, -2630, -639), (-2887, 10725, 2496), (-627, 1427, 5438)),  # Olympus E-P5
+    ((4913, -541, -202), (-6130, 13513, 2906), (-1564, 2151, 7183)),  # Sony A7R
+)
+HIGHLIGHT = 0.9  # above this, inverse gains fade out, so that white stays white
+
+# Filters for a 5×5 neighbourhood: a colour that was not measured at a site, from the sites around.
+# Bilinear: the mean of the nearest sites that have the colour, at the sides, left and right, or at the corners.
+CROSS = ((0, 0, 0, 0, 0), (0, 0, 2, 0, 0), (0, 2, 0, 2, 0), (0, 0, 2, 0, 0), (0, 0, 0, 0, 0))
+BESIDE = ((0, 0, 0, 0, 0), (0, 0, 0, 0, 0), (0, 4, 0, 4, 0), (0, 0, 0, 0, 0), (0, 0, 0, 0, 0))
+CORNERS = ((0, 0, 0, 0, 0), (0, 2, 0, 2, 0), (0, 0, 0, 0, 0), (0, 2, 0, 2, 0), (0, 0, 0, 0, 0))
+# What to add by the site's own colour: Malvar, He, Cutler 2004, "High-quality linear interpolation for demosaicing of
+# Bayer-patterned color images".
+CROSS_GRADIENT = ((0, 0, -1, 0, 0), (0, 0, 0, 0, 0), (-1, 0, 4, 0, -1), (0, 0, 0, 0, 0), (0, 0, -1, 0, 0))
+BESIDE_GRADIENT = ((0, 0, 0.5, 0, 0), (0, -1, 0, -1, 0), (-1, 0, 5, 0, -1), (0, -1, 0, -1, 0), (0, 0, 0.5, 0, 0))
+CORNERS_GRADIENT = ((0, 0, -1.5, 0, 0), (0, 0, 0, 0, 0), (-1.5, 0, 6, 0, -1.5), (0, 0, 0, 0, 0), (0, 0, -1.5, 0, 0))
+
+# Y, Cb and Cr of a picture file, with Cb and Cr around zero: JFIF, i.e. BT.601 at full range.
+RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+YCC_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
+# The standard's example tables (ITU-T T.81, annex K.1), which nearly every encoder scales.
+LUMA_STEPS = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+CHROMA_STEPS = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *(((99,) * 8),) * 4,
+)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera and shot for each picture of a batch: tensors of shape (N, 1, 1, 1) where nothing else is said."""
+
+    tone: Tensor  # strength of the tone curve, in (0, 1]
+    to_sensor: Tensor  # (N, 3, 3): linear sRGB to the sensor's colours, rows sum to 1
+    gains: Tensor  # (N, 3, 1, 1): exposure and white balance, the factor that takes the sensor's values to white
+    shot: Tensor  # sensor noise has the variance shot * light + read**2
+    read: Tensor
+    mosaic: Tensor  # bool: one colour per site; where false, all three were measured
+    gradients: Tensor  # bool: demosaicing by Malvar et al.; where false, bilinear
+    luma_blur: Tensor  # sigma of the smoothing in pixels, 0: none
+    chroma_blur: Tensor
+    sharpening: Tensor  # unsharp mask: amount, 0: none
+    sharpening_blur: Tensor  # and sigma in pixels
+    compressed: Tensor  # bool: stored as JPEG; where false, losslessly
+    quality: Tensor  # of the JPEG, as libjpeg counts: whole numbers, 1 to 100
+    halved_chroma: Tensor  # bool: 4:2:0; where false, 4:4:4
+
+
+def draw_camera(count: int, generator: torch.Generator) -> Camera:
+    """Cameras for a batch of so many pictures, on the generator's device.
+
+    Colours, gains and the noise law follow Brooks et al. 2019, with a wider range of noise; the rest are wide guesses.
+    """
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        shape = (count, *(shape or (1, 1, 1)))
+        return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
+
+    def normal(mean: float, deviation: float) -> Tensor:
+        return mean + deviation * torch.randn((count, 1, 1, 1), generator=generator, device=generator.device)
+
+    def share(probability: float) -> Tensor:
+        return uniform(0, 1) < probability
+
+    mixture = uniform(1e-3, 1, len(XYZ_TO_SENSOR), 1, 1)
+    sensor = (mixture * constant(XYZ_TO_SENSOR, mixture)).sum(1) @ constant(SRGB_TO_XYZ, mixture)
+    balance = torch.cat([uniform(1.9, 2.4), uniform(1.0, 1.0), uniform(1.5, 1.9)], 1)
+    shot_log = uniform(-10, -4)  # shot from 4.5e-5 to 1.8e-2; Brooks et al.: 1e-4 to 1.2e-2
+    luma_blur = share(0.6) * uniform(0.3, 1.0)
+    return Camera(
+        tone=uniform(0.05, 1),
+        to_sensor=sensor / sensor.sum(-1, keepdim=True),
+        gains=balance / normal(0.8, 0.1).clamp(0.4, 1),  # below 1, a full site wouldn't be white
+        shot=shot_log.exp(),
+        read=((2.18 * shot_log + normal(1.20, 0.26)) / 2).exp(),
+        mosaic=share(0.7),
+        gradients=share(0.5),
+        luma_blur=luma_blur,
+        chroma_blur=torch.maximum(luma_blur, share(0.7) * uniform(0.5, 3.0)),
+        sharpening=share(0.5) * uniform(0, 1),
+        sharpening_blur=uniform(0.7, 1.2),
+        compressed=share(0.78),
+        quality=(100 - 40 * uniform(0, 1) ** 3).round(),
+        halved_chroma=share(0.5),
+    )
+
+
+def unprocess(pixels: Tensor, camera: Camera) -> Tensor:
+    """The light on the sensor of a picture in sRGB: in the sensor's own colours, linear, 1 where a site is full."""
+    linear = srgb_to_linear(inverse_tone_curve(pixels, camera.tone))
+    return inverse_gains(mix(linear, camera.to_sensor), camera.gains).clamp(0, 1)
+
+
+def develop(sensor: Tensor, camera: Camera) -> Tensor:
+    """The picture in sRGB of what a sensor read, (N, 3, H, W) with even H and W; a little below 0 is fine there.
+
+    Where the camera has a mosaic, only one colour of each pixel is looked at.
+    """
+    balanced = (sensor * camera.gains).clamp(max=1)
+    full = torch.where(camera.mosaic, demosaic(mosaic(balanced), camera.gradients), balanced)
+    linear = mix(full, torch.linalg.inv(camera.to_sensor)).clamp(0, 1)
+    return retouch(tone_curve(linear_to_srgb(linear), camera.tone), camera)
+
+
+def retouch(pixels: Tensor, camera: Camera) -> Tensor:
+    """What cameras do about noise and softness: smooth luma, and chroma at least as much; then sharpen luma."""
+    luma, chroma = mix(pixels, constant(RGB_TO_YCC, pixels)).split([1, 2], dim=1)
+    luma, chroma = blur(luma, camera.luma_blur), blur(chroma, camera.chroma_blur)
+    luma = luma + camera.sharpening * (luma - blur(luma, camera.sharpening_blur))
+    return mix(torch.cat([luma, chroma], dim=1), constant(YCC_TO_RGB, pixels)).clamp(0, 1)
+
+
+def tone_curve(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Raise contrast by smoothstep, 3x² - 2x³, blended with the identity: strength 1 is all smoothstep."""
+    return torch.lerp(pixels, pixels.square() * (3 - 2 * pixels), strength)
+
+
+def inverse_tone_curve(pixels: Tensor, strength: Tensor) -> Tensor:
+    """The inverse of tone_curve for a strength in (0, 1]: the middle root of a cubic, by the sine of a third angle."""
+    reach = ((2 + strength) / (3 * strength)).sqrt()  # around 1/2 the curve is a cubic in reach * sin
+    return 0.5 + reach * torch.sin(torch.asin(((2 * pixels - 1) / (strength * reach**3)).clamp(-1, 1)) / 3)
+
+
+def srgb_to_linear(pixels: Tensor) -> Tensor:
+    """The inverse of linear_to_srgb."""
+    return torch.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(pixels: Tensor) -> Tensor:
+    """The transfer curve of sRGB (IEC 61966-2-1), for values that are not negative."""
+    return torch.where(pixels <= 0.0031308, 12.92 * pixels, 1.055 * pixels ** (1 / 2.4) - 0.055)
+
+
+def inverse_gains(pixels: Tensor, gains: Tensor) -> Tensor:
+    """Divide by the gains, (N, 3, 1, 1), but leave highlights bright: a clipped highlight has no colour to take back.
+
+    From Brooks et al. 2019, for gains of at least 1: no colour gets darker than by its gain, and white stays white.
+    """
+    highlight = ((pixels.mean(dim=1, keepdim=True) - HIGHLIGHT).clamp(min=0) / (1 - HIGHLIGHT)).square()
+    return pixels * torch.lerp(1 / gains, torch.ones_like(gains), highlight)
+
+
+def mosaic(pixels: Tensor) -> Tensor:
+    """What a sensor with an RGGB Bayer pattern sees: (N, 3, H, W) to (N, 1, H, W)."""
+    sites = pixels[:, 1:2].clone()
+    sites[..., 0::2, 0::2] = pixels[:, 0:1, 0::2, 0::2]
+    sites[..., 1::2, 1::2] = pixels[:, 2:3, 1::2, 1::2]
+    return sites
+
+
+def demosaic(sites: Tensor, gradients: Tensor) -> Tensor:
+    """All three colours at every site of an RGGB mosaic: (N, 1, H, W), H and W even, to (N, 3, H, W).
+
+    By Malvar et al. where `gradients`, a bool of shape (N, 1, 1, 1), is true, bilinear where it is not.
+    """
+    padded = functional.pad(sites, (2, 2, 2, 2), mode="reflect")  # keeps the colours of the pattern in their places
+    kernels = torch.cat([cell_kernels(gradient_share, sites) for gradient_share in (0, 1)])
+    bilinear, corrected = functional.conv2d(padded, kernels, stride=2).chunk(2, dim=1)  # one position a cell
+    return functional.pixel_shuffle(torch.where(gradients, corrected, bilinear), 2)
+
+
+def cell_kernels(gradient_share: float, like: Tensor) -> Tensor:
+    """The filters of demosaic for the three colours at the four sites of a cell, R G / G B: (12, 1, 6, 6).
+
+    The sites see 5×5 neighbourhoods that lie apart by one; together they span 6×6.
+    """
+    base = constant([CROSS, BESIDE, CORNERS], like)
+    cross, beside, corners = base + gradient_share * constant([CROSS_GRADIENT, BESIDE_GRADIENT, CORNERS_GRADIENT], like)
+    own = functional.pad(torch.full_like(cross[:1, :1], 8), (2, 2, 2, 2))
+    red, green = (own, beside, beside.mT, corners), (cross, own, own, cross)
+    blue = (corners, beside.mT, beside, own)
+    places = ((0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0))  # 5×5 in 6×6: free left, right, above, below
+    neighbourhoods = zip((*red, *green, *blue), places * 3, strict=True)
+    return torch.stack([functional.pad(kernel, place) for kernel, place in neighbourhoods])[:, None] / 8
+
+
+def blur(pixels: Tensor, sigma: Tensor) -> Tensor:
+    """Smooth each picture by a Gaussian of its own sigma in pixels, (N, 1, 1, 1); at borders by what is there."""
+
+    def weights(size: int) -> Tensor:
+        place = torch.arange(size, dtype=pixels.dtype, device=pixels.device)
+        distance = (place - place[:, None]) / sigma.clamp(min=0.01)
+        falloff = torch.exp((-0.5 * distance.square()).clamp(min=-40))  # far weights that underflow cost 30 ms a batch
+        return falloff / falloff.sum(dim=-1, keepdim=True)
+
+    height, width = pixels.shape[-2:]
+    return weights(height) @ pixels @ weights(width).mT
+
+
+def jpeg(pixels: Tensor, quality: Tensor, halved_chroma: Tensor) -> Tensor:
+    """Save as JPEG and open again, after ITU-T T.81 and with libjpeg's tables: any (H, W); [0, 1], not rounded.
+
+    quality and halved_chroma are of shape (N, 1, 1, 1), as in Camera.
+    """
+    height, width = pixels.shape[-2:]
+    padded = functional.pad(pixels, (0, -width % 16, 0, -height % 16), mode="replicate")
+    luma, chroma = mix(255 * padded, constant(RGB_TO_YCC, pixels)).split([1, 2], dim=1)
+    luma = rounded_spectrum(luma - 128, constant(LUMA_STEPS, pixels), quality) + 128
+    steps = constant(CHROMA_STEPS, pixels)
+    halved = rounded_spectrum(functional.avg_pool2d(chroma, 2), steps, quality)
+    halved = functional.interpolate(halved, scale_factor=2, mode="bilinear")
+    chroma = torch.where(halved_chroma, halved, rounded_spectrum(chroma, steps, quality))
+    picture = mix(torch.cat([luma, chroma], dim=1), constant(YCC_TO_RGB, pixels)) / 255
+    return picture[..., :height, :width].clamp(0, 1)
+
+
+def rounded_spectrum(values: Tensor, steps: Tensor, quality: Tensor) -> Tensor:
+    """What JPEG keeps of whole numbers around zero: each 8×8 block's cosine coefficients, rounded to quality's steps.
+
+    values: (N, C, H, W), H and W multiples of 8, rounded first. steps: (8, 8), those of quality 50.
+    """
+    percent = torch.where(quality < 50, torch.floor(5000 / quality), 200 - 2 * quality)
+    steps = ((steps.flatten() * percent[..., None] + 50) / 100).floor().clamp(1, 255)
+    frequency, place = torch.meshgrid(*[torch.arange(8, dtype=values.dtype, device=values.device)] * 2, indexing="ij")
+    cosines = torch.cos(torch.pi / 8 * (place + 0.5) * frequency) / 2
+    cosines[0] = 8**-0.5
+    transform = torch.kron(cosines, cosines)  # (64, 64), of a block in one line
+
+    count, channels, height, width = values.shape
+    blocks = values.round().view(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4).flatten(-2)
+    kept = (blocks @ transform.mT / steps).round() * steps
+    blocks = (kept @ transform).unflatten(-1, (8, 8)).transpose(3, 4)
+    # Flat blocks often end on halves, which decoders round up; to the nearest even number they would lose colour.
+    return (blocks.reshape(values.shape) + 0.5 + 1e-3).floor().clamp(-128, 127)
+
+
+def mix(pixels: Tensor, matrix: Tensor) -> Tensor:
+    """New colours of every pixel: matrix @ (red, green, blue), the matrix of shape (3, 3) or (N, 3, 3)."""
+    return (matrix @ pixels.flatten(2)).view_as(pixels)
+
+
+def constant(values: object, like: Tensor) -> Tensor:
+    """Numbers as a tensor, of the type and on the device of another."""
+    return torch.tensor(values, dtype=like.dtype, device=like.device)

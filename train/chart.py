@@ -1,0 +1,62 @@
+"""PSNR against the time it costs, drawn beside published networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from denoiser.weights import BUNDLED
+
+from .benchmark import REFERENCE, Cost
+from .config import ConfigError
+from .evaluate import Result
+from .push import RESULTS_FILE
+
+DATASET, LEVEL = "cbsd68", 25
+# PSNR on CBSD68 at level 25, unclipped, as published, and whether the network has to be told the level.
+PUBLISHED = {
+    "DnCNN-C": (31.23, False),  # CDnCNN-B in Zhang et al. 2018, "FFDNet", table 6
+    "FFDNet": (31.21, True),  # the same
+    "DRUNet": (31.69, True),  # Zhang et al. 2021, "Plug-and-Play Image Restoration with Deep Denoiser Prior", table 2
+}
+
+
+def draw_chart(costs: Iterable[Cost], path: Path) -> None:
+    """Draw the measured costs with the PSNR of our bundled weights and the published one of the others.
+
+    Raises ConfigError where Matplotlib or the results of our weights are missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("a chart needs Matplotlib: pip install -r requirements-dev.txt") from error
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for cost in costs:
+        ours = cost.network not in PUBLISHED
+        psnr, told = (own_psnr(cost.network), False) if ours else PUBLISHED[cost.network]
+        axes.plot(cost.time_ratio, psnr, "o", color="tab:blue" if ours else "tab:grey", markersize=9 if ours else 6)
+        label = f"{cost.network}{', told the level' if told else ', blind'}"
+        axes.annotate(
+            label, (cost.time_ratio, psnr), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=9
+        )
+    axes.set_xscale("log")
+    axes.margins(x=0.15, y=0.15)
+    axes.grid(which="both", alpha=0.25)
+    axes.set_xlabel(f"CPU time, {REFERENCE} = 1 (logarithmic)")
+    axes.set_ylabel(f"PSNR in dB, {DATASET.upper()}, level {LEVEL}")
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the chart can't be written to {path}: {error}; name a .png or .svg file") from error
+
+
+def own_psnr(name: str) -> float:
+    """The blind PSNR of the bundled weights of that name, as `evaluate --save` left it beside them."""
+    path = BUNDLED.parent / name / RESULTS_FILE
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    for row in map(Result.from_json, rows):
+        if (row.dataset, row.noise, row.level, row.told) == (DATASET, "unclipped", LEVEL, False):
+            return row.psnr
+    raise ConfigError(f"{path} has no blind result for {DATASET} at level {LEVEL}: run `evaluate --save` first")

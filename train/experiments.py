@@ -1,0 +1,270 @@
+"""What limits the network? Short runs from scratch that differ in one thing each and get the same time.
+
+`python -m train experiment` prints the table of train/README.md. A run so short tells how fast a choice learns, which
+is what matters where training time is what there is least of; it does not tell where that choice would end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from denoiser import Denoiser, metrics, noise
+from denoiser.inference import pick_device
+from denoiser.model import DenoisingAutoencoder, ModelConfig, ResidualBlock, ResidualBody, initialize_kaiming
+from denoiser.weights import Weights
+
+from .config import ConfigError, TrainConfig
+from .data import PhotoSet, load_photos
+from .dead_leaves import dead_leaves
+from .evaluate import LEVELS, network_size, noisy_version
+from .loop import learning_rate, run_progress, start_run, train_step
+
+# That of `base`, made for minutes.
+RECIPE = TrainConfig(warmup_steps=30, ema_decay=0.99, validation_photos=32)
+DEAD_LEAVES = 100  # pictures of 384x384 beside the 400 photos
+TIMED_SIDE, TIMED_ROUNDS = 512, 5
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change to the recipe of `base`: of its settings, of the shape of its network, or of the network itself."""
+
+    settings: dict[str, object] = field(default_factory=dict)
+    shape: ModelConfig = ModelConfig()
+    change: Callable[[DenoisingAutoencoder], None] = lambda network: None  # made before training, in place
+    extra: str = ""  # "photos" (those of --photos) or "dead leaves": trained on as well
+    growing_crops: tuple[int, ...] = ()  # crop sizes, each for an equal share of the time
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one variant came to."""
+
+    name: str
+    psnr: tuple[float, ...]  # on the validation photos, one a level of LEVELS
+    crops: int  # how many it was trained on
+    gmac: float
+    seconds_per_megapixel: float
+
+
+def full_resolution(network: DenoisingAutoencoder) -> None:
+    """The first level works on the picture itself instead of on one of half the size."""
+    first, body = network.config.widths[0], network.body
+    body.head = nn.Conv2d(4, first, kernel_size=3, padding=1)
+    body.tail = nn.Conv2d(first, 3, kernel_size=3, padding=1)
+    initialize_kaiming(body.head, 1)
+    nn.init.normal_(body.tail.weight, std=1e-4)
+    nn.init.zeros_(body.tail.bias)
+
+
+def plain_blocks(network: DenoisingAutoencoder) -> None:
+    """The blocks' two convolutions without a way around them."""
+    for block in network.body.modules():
+        if isinstance(block, ResidualBlock):
+            nn.init.kaiming_normal_(block.last_conv.weight, nonlinearity="linear")
+            block.forward = block.layers.forward
+
+
+class ConcatenatingBody(ResidualBody):
+    """Skips are concatenated and mixed by a 1x1 convolution, which starts as the sum."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.mix = nn.ModuleList(nn.Conv2d(2 * width, width, kernel_size=1) for width in config.widths[:-1])
+        for mix in self.mix:
+            nn.init.zeros_(mix.bias)
+            mix.weight.data = torch.cat([torch.eye(mix.out_channels)] * 2, dim=1)[:, :, None, None]
+
+    def forward(self, picture_and_map: Tensor) -> Tensor:
+        features = self.head(picture_and_map)
+        skips = []
+        for blocks, down in zip(self.encoder, self.down, strict=False):
+            features = blocks(features)
+            skips.append(features)
+            features = down(features)
+        features = self.encoder[-1](features)
+        for up, mix, blocks in zip(*map(reversed, (self.up, self.mix, self.decoder)), strict=True):
+            features = blocks(mix(torch.cat([up(features), skips.pop()], dim=1)))
+        return self.tail(features)
+
+
+def concatenated_skips(network: DenoisingAutoencoder) -> None:
+    network.body = ConcatenatingBody(network.config)
+
+
+def without_map(network: DenoisingAutoencoder) -> None:
+    """The autoencoder does not see the noise level map."""
+    seen = torch.tensor([1.0, 1.0, 1.0, 0.0])[:, None, None]
+    network.body.register_forward_pre_hook(lambda body, inputs: (inputs[0] * seen.to(inputs[0]),))
+
+
+def unit_noise(network: DenoisingAutoencoder) -> None:
+    """The autoencoder predicts the noise divided by its level."""
+    network.body.register_forward_hook(lambda body, inputs, output: output * inputs[0][:, 3:] * 1.5)
+
+
+def orthogonal(network: DenoisingAutoencoder) -> None:
+    """Orthogonal instead of Kaiming initialisation of the residual blocks."""
+    for block in network.body.modules():
+        if isinstance(block, ResidualBlock):
+            for conv in (block.layers[0], block.last_conv):
+                gain = 0.1 if conv is block.last_conv else 1.0
+                nn.init.orthogonal_(conv.weight, gain)
+
+
+class PointBranch(nn.Module):
+    """A 3x3 convolution with a 1x1 one beside it: one 3x3 kernel, so both training and use cost what one costs."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.point = nn.Parameter(torch.zeros(conv.out_channels, conv.in_channels, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        kernel = self.conv.weight + F.pad(self.point, (1, 1, 1, 1))
+        return F.conv2d(features, kernel, self.conv.bias, padding=1)
+
+
+def branches(network: DenoisingAutoencoder) -> None:
+    """Each 3x3 convolution of the blocks with a 1x1 convolution beside it in training."""
+    for block in network.body.modules():
+        if isinstance(block, ResidualBlock):
+            for place, layer in enumerate(block.layers):
+                if isinstance(layer, nn.Conv2d):
+                    block.layers[place] = PointBranch(layer)
+
+
+def shaped(widths: tuple[int, ...], encoder: tuple[int, ...], decoder: tuple[int, ...]) -> Variant:
+    return Variant(shape=ModelConfig(widths=widths, encoder_blocks=encoder, decoder_blocks=decoder))
+
+
+VARIANTS = {
+    "base": Variant(),
+    "base, another seed": Variant({"seed": 1}),
+    # What the network is.
+    "blocks 1 2 6 / 2 2": shaped((48, 96, 192), (1, 2, 6), (2, 2)),
+    "widths 64 128 256, blocks 1 1 3 / 1 1": shaped((64, 128, 256), (1, 1, 3), (1, 1)),
+    "widths 48 96 192": shaped((48, 96, 192), (2, 2, 4), (2, 2)),
+    "widths 48 64 96, blocks 3 4 6 / 3 4": shaped((48, 64, 96), (3, 4, 6), (3, 4)),
+    "four levels, widths 48 96 192 256": shaped((48, 96, 192, 256), (2, 2, 2, 2), (2, 2, 2)),
+    "widths 64 96 128, blocks 1 3 6 / 1 3": shaped((64, 96, 128), (1, 3, 6), (1, 3)),
+    "widths 56 80 112, blocks 2 4 6 / 2 4": shaped((56, 80, 112), (2, 4, 6), (2, 4)),
+    "four levels, widths 64 96 128 160, blocks 2 2 2 3 / 2 2 1": shaped((64, 96, 128, 160), (2, 2, 2, 3), (2, 2, 1)),
+    "full-resolution stem, widths 16 48 96 192": replace(
+        shaped((16, 48, 96, 192), (1, 2, 2, 4), (1, 2, 2)), change=full_resolution
+    ),
+    "no residual connections": Variant(change=plain_blocks),
+    "skips concatenated": Variant(change=concatenated_skips),
+    "batch norm": Variant(shape=ModelConfig(normalization="batch")),
+    "1x1 branches in training": Variant(change=branches),
+    "no noise level map": Variant(change=without_map),
+    "noise predicted at unit strength": Variant(change=unit_noise),
+    # How it learns.
+    "orthogonal initialisation": Variant(change=orthogonal),
+    "AdamW alone, learning rate 1e-3": Variant({"optimizer": "adamw", "learning_rate": 1e-3}),
+    "learning rate x 2.5": Variant({"learning_rate": 1e-3}),
+    "learning rate / 2": Variant({"learning_rate": 2e-4}),
+    "batches of 8": Variant({"batch_size": 8}),
+    "batches of 32": Variant({"batch_size": 32}),
+    "crops of 64, batches of 64": Variant({"crop": 64, "batch_size": 64}),
+    "crops of 64, then 96, then 128": Variant(growing_crops=(64, 96, 128)),
+    "no averaged weights": Variant({"ema_decay": 0.0}),
+    "MSE": Variant({"loss": "mse"}),
+    "Charbonnier": Variant({"loss": "charbonnier"}),
+    "levels not balanced": Variant({"balance_levels": False}),
+    "exponential level law": Variant({"sigma_law": "exponential"}),
+    "more photos": Variant(extra="photos"),
+    "dead leaves as well": Variant(extra="dead leaves"),
+}
+
+
+def experiment(names: Iterable[str], minutes: float, more_photos: list[np.ndarray]) -> Iterator[Outcome]:
+    """Train each variant for so many minutes and measure it. Raises ConfigError for a name that isn't one."""
+    names = list(names)
+    for name in names:
+        if name not in VARIANTS:
+            raise ConfigError(f"there is no experiment {name!r}; choose from: {'; '.join(VARIANTS)}")
+        if VARIANTS[name].extra == "photos" and not more_photos:
+            raise ConfigError(f"{name!r} needs more photos; give a folder of them with --photos")
+    training, validation = load_photos(RECIPE)
+    for name in names:
+        yield run_variant(name, minutes, training, validation, more_photos)
+
+
+def run_variant(
+    name: str, minutes: float, training: list[np.ndarray], validation: list[np.ndarray], more_photos: list[np.ndarray]
+) -> Outcome:
+    variant = VARIANTS[name]
+    config = replace(RECIPE, max_minutes=minutes, **variant.settings)
+    device = pick_device(config.device)
+    if variant.extra == "photos":
+        training = training + more_photos
+    elif variant.extra == "dead leaves":
+        training = training + [dead_leaves(384, seed) for seed in range(DEAD_LEAVES)]
+    photos = PhotoSet(training, device)
+    torch.manual_seed(config.seed)
+    network = DenoisingAutoencoder(variant.shape)
+    variant.change(network)
+    run, crops = start_run(config, device, network), 0
+    started = time.monotonic()
+    with tqdm(total=60 * minutes, desc=name, unit="s", leave=False) as bar:
+        while (progress := run_progress(config, run)) < 1:
+            if sizes := variant.growing_crops:
+                config = replace(config, crop=sizes[min(int(progress * len(sizes)), len(sizes) - 1)])
+            train_step(run, photos, config, learning_rate(config, run.step, progress))
+            crops += config.batch_size
+            run.seconds = time.monotonic() - started
+            bar.update(min(run.seconds, bar.total) - bar.n)
+    model = run.measured_model.eval()
+    denoiser = Denoiser(Weights(model, name), str(device))
+    psnr = tuple(round(mean_psnr(denoiser, validation, level), 2) for level in LEVELS)
+    return Outcome(name, psnr, crops, network_size(model)[1], seconds_per_megapixel(model))
+
+
+def mean_psnr(denoiser: Denoiser, photos: list[np.ndarray], level: float) -> float:
+    """Blind, with the unclipped noise of `evaluate`."""
+    scores = []
+    for pixels in photos:
+        restored = noise.quantize(torch.from_numpy(denoiser.denoise(noisy_version(pixels, level, quantized=False))))
+        scores.append(float(metrics.psnr(restored[None], torch.from_numpy(pixels)[None] / 255)))
+    return float(np.mean(scores))
+
+
+def seconds_per_megapixel(model: DenoisingAutoencoder) -> float:
+    picture = torch.rand(1, 3, TIMED_SIDE, TIMED_SIDE, device=next(model.parameters()).device)
+    picture = picture.contiguous(memory_format=torch.channels_last)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(TIMED_ROUNDS + 1):
+            started = time.perf_counter()
+            model(picture)
+            seconds.append(time.perf_counter() - started)
+    return median(seconds[1:]) / TIMED_SIDE**2 * 1e6
+
+
+def outcomes_table(outcomes: Iterable[Outcome]) -> str:
+    """The outcomes as a Markdown table, each beside the first."""
+    levels = " | ".join(f"level {level}" for level in LEVELS)
+    lines = [
+        f"| what was changed | {levels} | mean | against base | crops | GMAC at 256² | s per megapixel |",
+        "|---|" + "---|" * (len(LEVELS) + 5),
+    ]
+    first = None
+    for outcome in outcomes:
+        mean = float(np.mean(outcome.psnr))
+        first = mean if first is None else first
+        psnr = " | ".join(f"{value:.2f}" for value in outcome.psnr)
+        lines.append(
+            f"| {outcome.name} | {psnr} | {mean:.2f} | {mean - first:+.2f} | {outcome.crops:,} "
+            f"| {outcome.gmac:.1f} | {outcome.seconds_per_megapixel:.2f} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,41 @@
+"""What training minimises."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from denoiser.model import DenoisingAutoencoder
+
+from .config import TrainConfig
+
+ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
+LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
+CHARBONNIER_EPSILON = 1e-3  # errors below it count squared (Charbonnier et al. 1994)
+PIXEL_LOSSES = {
+    "l1": torch.abs,
+    "charbonnier": lambda error: (error.square() + CHARBONNIER_EPSILON**2).sqrt(),
+    "mse": torch.square,
+}
+
+
+def training_loss(
+    model: DenoisingAutoencoder, clean: Tensor, noisy: Tensor, sigma: Tensor, told: Tensor, config: TrainConfig
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch, and the restored crops.
+
+    Some crops are denoised with the true level, so that the network obeys it, the others with the estimate, so that it
+    learns to live with the estimator's errors. The estimator itself learns from the true level alone.
+    """
+    pixel_loss = PIXEL_LOSSES[config.loss]
+    level = sigma.mean(dim=(1, 2, 3), keepdim=True)
+    weight = (level + LEVEL_FLOOR).rsqrt() if config.balance_levels else torch.ones_like(level)
+    weight = weight / weight.mean()
+    if not model.steerable:
+        restored = model(noisy)
+        return (weight * pixel_loss(restored - clean)).mean(), restored
+    estimate = model.estimate_sigma(noisy)
+    restored = model(noisy, torch.where(told, sigma, estimate.detach()))
+    denoising_loss = (weight * pixel_loss(restored - clean)).mean()
+    estimator_loss = ((estimate - sigma).abs() / (sigma + LEVEL_FLOOR)).mean()
+    return denoising_loss + ESTIMATOR_WEIGHT * estimator_loss, restored
