@@ -11,7 +11,22 @@ from denoiser import Photo, open_image, save_image
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
 from train.__main__ import main
-from train.evaluate import LEVELS, Result, markdown_table, measure, network_size, noisy_version, side_by_side
+from train.config import ConfigError
+from train.evaluate import (
+    LEVELS,
+    REAL,
+    Result,
+    contact_sheet,
+    find_pairs,
+    load_pairs,
+    markdown_table,
+    measure,
+    measure_camera,
+    measure_pairs,
+    network_size,
+    noisy_version,
+    side_by_side,
+)
 
 RESIDUAL = ModelConfig(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
 CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
@@ -274,3 +289,80 @@ def test_a_level_that_no_noise_has_is_refused(folder, model_folder, level, capsy
     except SystemExit as stopped:
         failed = stopped.code != 0
     assert failed and "level" in capsys.readouterr().err
+
+
+def write(path, value, side=24):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((side, side, 3), value, np.uint8)
+    save_image(Photo(pixels), path)
+    return path
+
+
+@pytest.mark.parametrize("endings", [("_real", "_mean"), ("_NOISY", "_GT"), ("_noisy", "_gt")])
+def test_pairs_are_found_by_the_endings_of_their_names(tmp_path, endings):
+    expected = [tuple(write(tmp_path / f"{name}{end}.png", 9) for end in endings) for name in ("a", "sub/b")]
+    write(tmp_path / "other.png", 9)
+    assert find_pairs(tmp_path) == expected
+
+
+def test_two_folders_are_paired_by_name(tmp_path):
+    noisy, clean = (write(tmp_path / folder / "a.png", value) for folder, value in (("noisy", 9), ("clean", 5)))
+    assert find_pairs(noisy.parent, clean.parent) == [(noisy, clean)]
+    [(first, second)] = load_pairs(noisy.parent, clean.parent)
+    assert (first == 9).all() and (second == 5).all()
+
+
+def test_pairs_that_cannot_be_measured_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="no pairs in .*_real and .*_mean"):
+        find_pairs(tmp_path)
+    write(tmp_path / "a_real.png", 9)
+    with pytest.raises(ConfigError, match="a_mean.png isn't there"):
+        find_pairs(tmp_path)
+    write(tmp_path / "a_mean.png", 9, side=25)
+    with pytest.raises(ConfigError, match="a_real.png and .*a_mean.png can't be compared"):
+        load_pairs(tmp_path)
+
+
+def test_a_pair_is_measured_as_it_is(photos):
+    noisy = [np.clip(photo.astype(int) + 10, 0, 255).astype(np.uint8) for photo in photos]
+    denoiser = Identity()
+    row = measure_pairs(denoiser, "pairs", list(zip(noisy, photos, strict=True)))
+    expected = np.mean([peak_signal_noise_ratio(c, n) for n, c in zip(noisy, photos, strict=True)])
+    assert row.psnr == row.noisy_psnr == pytest.approx(expected, abs=1e-3)
+    assert (row.images, row.noise, row.level, row.told, row.estimated_level) == (3, REAL, None, False, 12.5)
+    assert all(np.array_equal(np.round(given * 255), n) for given, n in zip(denoiser.inputs, noisy, strict=True))
+    assert "| pairs (3) | real | – |" in markdown_table([row])
+    assert Result.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_simulated_cameras_are_the_same_at_every_call(photos):
+    assert measure_camera(Identity(), photos) == measure_camera(Identity(), photos)
+    bright = [np.full((24, 24, 3), 128, np.uint8)]
+    assert 20 < measure_camera(Identity(), bright) < 60
+
+
+def test_a_contact_sheet_shows_what_was_removed(photos):
+    class Darker(Identity):
+        def denoise(self, pixels, level=None):
+            return pixels - np.minimum(pixels, 10)
+
+    sheet = contact_sheet(Darker(), photos, 20)
+    assert sheet.shape == (60, 60, 3)
+    noisy, clean, removed = np.split(sheet[40:], 3, axis=1)
+    assert np.array_equal(noisy, photos[2]) and np.array_equal(clean, Darker().denoise(photos[2]))
+    assert np.array_equal(removed, 128 + 4 * np.minimum(photos[2], 10))
+
+
+def test_the_sheet_command_writes_a_picture(tmp_path, capsys):
+    path = write(tmp_path / "a.png", 90)
+    assert main(["sheet", str(path), str(path), "--side", "16", "-o", str(tmp_path / "sheet.png")]) == 0
+    assert open_image(tmp_path / "sheet.png").pixels.shape == (32, 48, 3)
+    assert main(["sheet", str(path), "--side", "0", "-o", str(tmp_path / "sheet.png")]) == 1
+    assert "--side" in capsys.readouterr().err
+
+
+def test_there_must_be_something_to_measure_on(tmp_path, capsys):
+    assert main(["evaluate"]) == 1
+    assert "--data" in capsys.readouterr().err
+    assert main(["evaluate", "--pairs", "a", "b", "c"]) == 1
+    assert "one folder or two" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""python -m train fit | evaluate | experiment | benchmark | picture | push"""
+"""python -m train fit | evaluate | experiment | benchmark | picture | sheet | push"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .benchmark import benchmark, costs_table
 from .chart import draw_chart
 from .config import ConfigError, add_flags, config_from_flags
 from .data import photos_below, read_photos, rgb8
-from .evaluate import LEVELS, PROTOCOLS, markdown_table, measure, side_by_side
+from .evaluate import LEVELS, PROTOCOLS, contact_sheet, load_pairs, markdown_table, measure, measure_pairs, side_by_side
 from .experiments import VARIANTS, experiment, outcomes_table
 from .loop import fit
 from .push import push, save_results
@@ -32,7 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
     evaluating = commands.add_parser("evaluate", help="measure a denoiser on clean photos with noise put on them")
     evaluating.add_argument("--model", default=str(BUNDLED), help="a model folder or a Hub repository")
     evaluating.add_argument("--revision", help="branch, tag or commit of the Hub repository")
-    evaluating.add_argument("--data", nargs="+", required=True, type=Path, help="folders of clean photos, one set each")
+    evaluating.add_argument("--data", nargs="+", default=[], type=Path, help="folders of clean photos, one set each")
+    evaluating.add_argument(
+        "--pairs",
+        nargs="+",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="noisy and clean photos: a folder of *_real and *_mean or *_NOISY and *_GT, or two folders, noisy first",
+    )
     evaluating.add_argument("--levels", nargs="+", type=float, default=LEVELS, help="noise levels (default: 15 25 50)")
     evaluating.add_argument(
         "--noise",
@@ -67,6 +76,13 @@ def main(arguments: list[str] | None = None) -> int:
     picturing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
     picturing.set_defaults(run=run_picture)
 
+    showing = commands.add_parser("sheet", help="show noisy photos as they are, denoised, and what was removed, at 1:1")
+    showing.add_argument("photos", nargs="+", type=Path, help="noisy photos")
+    showing.add_argument("--side", type=int, default=320, help="pixels a side that are shown of each (default: 320)")
+    showing.add_argument("--model", default=str(BUNDLED), help="a model folder or a Hub repository")
+    showing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
+    showing.set_defaults(run=run_sheet)
+
     pushing = commands.add_parser("push", help="put a model folder on the Hugging Face Hub in one commit")
     pushing.add_argument("folder", type=Path, help="a model folder, such as weights/base or runs/base/weights")
     pushing.add_argument("--repo", required=True, help="the Hub repository, user/name; made if it isn't there")
@@ -97,6 +113,10 @@ def run_evaluate(options: argparse.Namespace) -> None:
     for level in options.levels:
         if not 0 <= level <= MAX_LEVEL:
             raise ConfigError(f"--levels: {level:g} is no noise level; they go from 0 to {MAX_LEVEL:g}")
+    if not options.data and not options.pairs:
+        raise ConfigError("there is nothing to measure on: give --data a folder of clean photos, or --pairs")
+    if any(len(folders) > 2 for folders in options.pairs):
+        raise ConfigError("--pairs takes one folder or two; give it once for each set")
     denoiser = load(options.model, options.revision, options.device)
     if options.told and not denoiser.steerable:
         raise ConfigError(f"{options.model} is blind only and can't be told the level; leave --told out")
@@ -108,6 +128,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
         for protocol in options.noise:
             for told in (False, True) if options.told else (False,):
                 results += measure(denoiser, folder.name, photos, options.levels, protocol == "8-bit", told)
+    for folders in options.pairs:
+        results.append(measure_pairs(denoiser, folders[0].name, load_pairs(*folders)))
     print(markdown_table(results))
     if options.json:
         options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")
@@ -137,6 +159,13 @@ def run_benchmark(options: argparse.Namespace) -> None:
 def run_picture(options: argparse.Namespace) -> None:
     pixels = rgb8(open_image(options.photo).pixels)
     save_image(Photo(side_by_side(load(options.model), pixels, options.level)), options.output)
+
+
+def run_sheet(options: argparse.Namespace) -> None:
+    if options.side < 1:
+        raise ConfigError(f"--side is {options.side}; it must be at least 1")
+    photos = [rgb8(open_image(path).pixels) for path in options.photos]
+    save_image(Photo(contact_sheet(load(options.model), photos, options.side)), options.output)
 
 
 def run_push(options: argparse.Namespace) -> None:

@@ -1,8 +1,9 @@
-"""Measure a denoiser on sets of clean photos: PSNR, SSIM and argmax-channel accuracy per set and noise level.
+"""Measure a denoiser: PSNR, SSIM and argmax-channel accuracy per set of photos and noise level.
 
-Protocol: per photo, numpy.random.default_rng(0) draws standard normal noise of the photo's shape in float64, times the
-level, added on the 0-255 scale; "unclipped" as it is, "8-bit" clipped and rounded to uint8 as a file has it. What is
-measured, the noisy photo too, is clipped and rounded; PSNR over all pixels and channels, then the mean over photos.
+Protocol for sets of clean photos: per photo, numpy.random.default_rng(0) draws standard normal noise of the photo's
+shape in float64, times the level, added on the 0-255 scale; "unclipped" as it is, "8-bit" clipped and rounded to uint8
+as a file has it. What is measured, the noisy photo too, is clipped and rounded; PSNR over all pixels and channels, then
+the mean over photos. Pairs of a noisy photo and its clean twin are measured as they are, blindly.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,8 +21,14 @@ from tqdm import tqdm
 
 from denoiser import Denoiser, metrics, noise
 
+from .config import ConfigError
+from .data import photos_below, read_photos
+
 LEVELS = (15, 25, 50)
 PROTOCOLS = ("unclipped", "8-bit")
+RESIDUAL_GAIN = 4
+REAL = "real"  # the noise of pairs, which are measured as they are
+PAIR_ENDINGS = {"_real": "_mean", "_noisy": "_gt"}  # how the names of a noisy photo and its clean twin end
 
 
 @dataclass(frozen=True)
@@ -29,9 +37,9 @@ class Result:
 
     dataset: str
     images: int
-    noise: str  # one of PROTOCOLS
+    noise: str  # one of PROTOCOLS, or REAL
     told: bool  # whether the network was given the level; else it was blind
-    level: float
+    level: float | None  # None where it isn't known: real noise
     noisy_psnr: float
     psnr: float
     ssim: float
@@ -44,7 +52,7 @@ class Result:
 
     @classmethod
     def from_json(cls, row: dict[str, object]) -> Result:
-        return cls(**{key: math.inf if value is None else value for key, value in row.items()})
+        return cls(**{key: math.inf if value is None and key != "level" else value for key, value in row.items()})
 
 
 def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarray:
@@ -70,13 +78,52 @@ def measure(
         rows = []
         label = f"{dataset} level {level:g}"
         for pixels in tqdm(photos, desc=label, unit="photo", leave=False, disable=not show_progress):
-            noisy = noisy_version(pixels, level, quantized)
-            restored = denoiser.denoise(noisy, level if told else None)
-            rows.append((*_scores(noisy, restored, pixels), denoiser.estimate_level(noisy)))
-        means = [round(float(value), 4) for value in np.mean(rows, axis=0)]  # printed and kept alike
-        protocol = PROTOCOLS[quantized]
-        results.append(Result(dataset, len(rows), protocol, told, float(level), *means))
+            rows.append(_scores(denoiser, noisy_version(pixels, level, quantized), pixels, level if told else None))
+        results.append(Result(dataset, len(rows), PROTOCOLS[quantized], told, float(level), *_means(rows)))
     return results
+
+
+def measure_pairs(denoiser: Denoiser, dataset: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Result:
+    """Denoise noisy photos blindly and compare them with their clean twins: pairs of uint8 (H, W, 3)."""
+    rows = [
+        _scores(denoiser, (noisy / 255).astype(np.float32), clean)
+        for noisy, clean in tqdm(pairs, desc=dataset, unit="photo", leave=False)
+    ]
+    return Result(dataset, len(rows), REAL, False, None, *_means(rows))
+
+
+def load_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Read the pairs of find_pairs, uint8 (H, W, 3). Raises ConfigError for one that can't be read or compared."""
+    pairs = []
+    for paths in find_pairs(folder, clean_folder):
+        pair = read_photos(paths)
+        if len(pair) < 2 or pair[0].shape != pair[1].shape:
+            raise ConfigError(f"{paths[0]} and {paths[1]} can't be compared: one can't be read, or their sizes differ")
+        pairs.append(tuple(pair))
+    return pairs
+
+
+def find_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[Path, Path]]:
+    """The (noisy, clean) photos of two folders, by the same names, or of one, by the endings of their names.
+
+    Raises ConfigError where a noisy photo has no clean twin, or where there are none.
+    """
+    if clean_folder is not None:
+        pairs = [(path, clean_folder / path.relative_to(folder)) for path in photos_below(folder)]
+    else:
+        pairs = []
+        for path in photos_below(folder):
+            for noisy, clean in PAIR_ENDINGS.items():
+                if path.stem.lower().endswith(noisy):
+                    twin = clean.upper() if path.stem[-1].isupper() else clean
+                    pairs.append((path, path.with_stem(path.stem[: -len(noisy)] + twin)))
+    for noisy, clean in pairs:
+        if not clean.is_file():
+            raise ConfigError(f"{noisy} has no clean twin: {clean} isn't there")
+    if not pairs:
+        endings = ", ".join(f"*{noisy} and *{clean}" for noisy, clean in PAIR_ENDINGS.items())
+        raise ConfigError(f"there are no pairs in {folder}; name them {endings}, or give two folders")
+    return pairs
 
 
 def measure_camera(denoiser: Denoiser, photos: Sequence[np.ndarray]) -> float:
@@ -96,16 +143,38 @@ def side_by_side(denoiser: Denoiser, pixels: np.ndarray, level: float) -> np.nda
     return np.concatenate([noisy, denoiser.denoise(noisy), pixels], axis=1)
 
 
-def _scores(noisy: np.ndarray, restored: np.ndarray, pixels: np.ndarray) -> tuple[float, float, float, float]:
-    reference = _batch(pixels / 255)
-    result = noise.quantize(_batch(restored))
+def contact_sheet(denoiser: Denoiser, photos: Sequence[np.ndarray], side: int) -> np.ndarray:
+    """For each photo, uint8 (H, W, 3), a row of its middle: as it is, denoised, and what was removed.
+
+    At 1:1, side x side pixels; what was removed is shown on grey, RESIDUAL_GAIN times as strong.
+    """
+    rows = []
+    for photo in photos:
+        height, width = (min(side, length) for length in photo.shape[:2])
+        top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
+        window = (slice(top, top + height), slice(left, left + width))
+        noisy, clean = photo[window], denoiser.denoise(photo)[window]
+        removed = 128 + RESIDUAL_GAIN * (noisy.astype(int) - clean)
+        row = np.concatenate([noisy, clean, removed.clip(0, 255).astype(np.uint8)], axis=1)
+        rows.append(np.pad(row, [(0, side - height), (0, 3 * (side - width)), (0, 0)]))
+    return np.concatenate(rows)
+
+
+def _scores(denoiser: Denoiser, noisy: np.ndarray, clean: np.ndarray, level: float | None = None) -> tuple[float, ...]:
+    """What a Result holds, of one photo: noisy float32 and clean uint8, (H, W, 3)."""
+    reference = _batch(clean / 255)
+    result = noise.quantize(_batch(denoiser.denoise(noisy, level)))
     scores = (
         metrics.psnr(noise.quantize(_batch(noisy)), reference),
         metrics.psnr(result, reference),
         metrics.ssim(result, reference),
         metrics.argmax_channel_accuracy(result, reference),
     )
-    return tuple(float(score) for score in scores)
+    return *(float(score) for score in scores), denoiser.estimate_level(noisy)
+
+
+def _means(rows: Sequence[tuple[float, ...]]) -> list[float]:
+    return [round(float(value), 4) for value in np.mean(rows, axis=0)]  # printed and kept alike
 
 
 def _batch(pixels: np.ndarray) -> Tensor:
@@ -120,8 +189,9 @@ def markdown_table(results: Iterable[Result]) -> str:
     ]
     for row in results:
         name = f"{row.dataset} ({row.images})" + (", told the level" if row.told else "")
+        level = "–" if row.level is None else f"{row.level:g}"
         lines.append(
-            f"| {name} | {row.noise} | {row.level:g} | {row.noisy_psnr:.2f} | {row.psnr:.2f} | {row.ssim:.4f} "
+            f"| {name} | {row.noise} | {level} | {row.noisy_psnr:.2f} | {row.psnr:.2f} | {row.ssim:.4f} "
             f"| {row.argmax_channel_accuracy:.3f} | {row.estimated_level:.1f} |"
         )
     return "\n".join(lines)

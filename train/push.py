@@ -167,7 +167,8 @@ def _eval_results(results: list[Result]) -> list[EvalResult]:
     """Every PSNR and SSIM in the form the Hub draws its results table from."""
     found = []
     for row in results:
-        config = f"level {row.level:g}, {row.noise} noise" + (", told the level" if row.told else "")
+        level = "" if row.level is None else f"level {row.level:g}, "
+        config = f"{level}{row.noise} noise" + (", told the level" if row.told else "")
         for metric, value in (("PSNR", round(row.psnr, 2)), ("SSIM", round(row.ssim, 4))):
             found.append(
                 EvalResult(
