@@ -234,6 +234,37 @@ def test_a_step_uses_the_rate_that_it_is_given(config):
     assert all(group["lr"] == 1e-3 for optimizer in run.optimizers for group in optimizer.param_groups)
 
 
+def test_in_mixed_precision_the_network_computes_in_bfloat16_and_keeps_its_weights_whole(monkeypatch):
+    kinds = []
+
+    def seen(layer, inputs, output):
+        kinds.append(output.dtype)
+
+    for precision, kind in (("no", torch.float32), ("bf16", torch.bfloat16)):
+        run = loop.start_run(toy(mixed_precision=precision), CPU)
+        run.model.body.head.register_forward_hook(seen)
+        [loss] = take_steps(run, toy(mixed_precision=precision), 1)
+        assert kinds.pop() == kind and 0 < loss < 1
+        assert {weight.dtype for weight in run.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("amx", "expected"), [(True, True), (False, False)])
+def test_on_a_cpu_bfloat16_is_used_where_it_is_fast(monkeypatch, amx, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    assert loop.uses_bf16(toy(), CPU) is expected
+    assert not loop.uses_bf16(toy(mixed_precision="no"), CPU)
+    assert loop.uses_bf16(toy(mixed_precision="bf16"), CPU)
+
+
+def test_cameras_crops_are_trained_on_and_validated(folder, tmp_path):
+    config = toy(data=(str(folder),), output_dir=str(tmp_path / "run"), steps=2, camera_share=0.5, clean_share=0.25)
+    loop.fit(replace(config, camera_data=(str(folder),), validation_photos=1))
+    [line] = (tmp_path / "run" / loop.METRICS_FILE).read_text().splitlines()
+    measured = json.loads(line)
+    gaussian = np.mean([measured[f"psnr_{level}"] for level in (15, 25, 50)])
+    assert measured["psnr"] == pytest.approx((gaussian + measured["psnr_camera"]) / 2, abs=1e-3)
+
+
 def test_gradients_are_clipped_to_the_norm_of_the_config():
     config = toy(max_grad_norm=1e-3)
     run = loop.start_run(config, CPU)
@@ -296,7 +327,11 @@ def test_the_body_learns_from_the_picture_alone(batch, monkeypatch):
     assert_same(gradients(model.body, model, clean, noisy, sigma, everything(False), toy()), first)
 
 
-@pytest.mark.parametrize(("name", "reference"), [("l1", F.l1_loss), ("mse", F.mse_loss)])
+def charbonnier(restored, clean):
+    return torch.hypot(restored - clean, torch.tensor(1e-3)).mean()
+
+
+@pytest.mark.parametrize(("name", "reference"), [("l1", F.l1_loss), ("mse", F.mse_loss), ("charbonnier", charbonnier)])
 def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
     clean, noisy, sigma = batch
     config = toy(loss=name, balance_levels=False)

@@ -218,10 +218,17 @@ def forget_later_metrics(path: Path, step: int) -> None:
 def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
     """What a model card says of the training."""
     device = next(run.model.parameters()).device
-    elsewhere = ("data", "val", "output_dir", "init", "resume")  # paths of one machine, or said in the other facts
+    elsewhere = (
+        "data",
+        "camera_data",
+        "val",
+        "output_dir",
+        "init",
+        "resume",
+    )  # paths of one machine, or said in the other facts
     return {
         "model": config.model,
-        "data": [Path(source).name for source in config.data],
+        "data": [Path(source).name for source in dict.fromkeys((*config.data, *config.camera_data))],
         "steps": run.step,
         "crops": run.step * config.batch_size,
         "minutes": round(run.seconds / 60, 1),

@@ -22,8 +22,16 @@ DATA_TERMS = {
     "research and education",
     "bsds400": "the 200 training and 200 test photos of the Berkeley BSDS500 (Arbeláez et al. 2011), which are for "
     "non-commercial research and education",
+    "photos_open": "325 photos under open terms (CID22: CC BY-SA 4.0; CLIC 2025: Unsplash Licence; GB82 and "
+    "wallpapers of free desktops: CC0, Unsplash or Pexels Licence)",
     "synthetic": "dead leaves pictures drawn by this project, free of any terms",
 }
+GAUSSIAN_LIMITS = """\
+Trained on Gaussian noise alone. Noise of a camera, which depends on the brightness and is smoothed by its software, is
+often taken for texture and left in; give a noise level by hand where Auto does too little."""
+CAMERA_LIMITS = """\
+Cameras' noise is simulated in training. What a camera does that the simulation doesn't (strong noise reduction of its
+own, banding, hot pixels) may be left in or smeared, and texture that looks like noise is lost."""
 
 
 def push(folder: str | Path, repo: str, private: bool = False, revision: str | None = None) -> str:
@@ -111,8 +119,8 @@ In the shell: `python -m denoiser noisy.jpg -o clean.png --model user/name`
 
 ## Measured
 Gaussian noise of the given level (σ on the 0–255 scale), PSNR in dB; blind unless a row says that the network was told
-the level. "unclipped" is the protocol of the literature, "8-bit" the same noise clipped and rounded as a file has it.
-Printed by `python -m train evaluate`.
+the level. "unclipped" is the protocol of the literature, "8-bit" the same noise clipped and rounded as a file has it;
+"real" is a camera's own noise against the mean of many shots. Printed by `python -m train evaluate`.
 
 {table}
 
@@ -120,8 +128,7 @@ Printed by `python -m train evaluate`.
 {_training_text(training)}
 
 ## Limits
-Trained on Gaussian noise alone. Noise of a camera, which depends on the brightness and is smoothed by its software, is
-often taken for texture and left in; give a noise level by hand where Auto does too little.
+{CAMERA_LIMITS if training.get("settings", {}).get("camera_share") else GAUSSIAN_LIMITS}
 
 ## Licence
 The weights and the code are under Apache-2.0. {_terms_text(training)}
