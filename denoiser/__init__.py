@@ -17,7 +17,7 @@ used raises a DenoiserError that says what to do.
 from . import metrics, noise
 from .errors import DenoiserError, ImageError, WeightsError
 from .image_io import Photo, open_image, save_image
-from .inference import MAX_LEVEL, Denoiser, add_noise, compare, load
+from .inference import MAX_LEVEL, Denoiser, add_noise, blend, compare, load, residual
 
 __all__ = [
     "MAX_LEVEL",
@@ -27,10 +27,12 @@ __all__ = [
     "Photo",
     "WeightsError",
     "add_noise",
+    "blend",
     "compare",
     "load",
     "metrics",
     "noise",
     "open_image",
+    "residual",
     "save_image",
 ]

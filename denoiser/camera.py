@@ -101,7 +101,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     sensor = (mixture * constant(XYZ_TO_SENSOR, mixture)).sum(1) @ constant(SRGB_TO_XYZ, mixture)
     balance = torch.cat([uniform(1.9, 2.4), uniform(1.0, 1.0), uniform(1.5, 1.9)], 1)
     shot_log = uniform(-10, -4)  # shot from 4.5e-5 to 1.8e-2; Brooks et al.: 1e-4 to 1.2e-2
-    luma_blur = share(0.6) * uniform(0.3, 1.0)
+    luma_blur = share(0.75) * uniform(0.3, 1.2)  # phones and cameras of today smooth a lot
     return Camera(
         tone=uniform(0.05, 1),
         to_sensor=sensor / sensor.sum(-1, keepdim=True),
@@ -111,7 +111,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
         mosaic=share(0.7),
         gradients=share(0.5),
         luma_blur=luma_blur,
-        chroma_blur=torch.maximum(luma_blur, share(0.7) * uniform(0.5, 3.0)),
+        chroma_blur=torch.maximum(luma_blur, share(0.8) * uniform(0.5, 3.0)),
         sharpening=share(0.5) * uniform(0, 1),
         sharpening_blur=uniform(0.7, 1.2),
         compressed=share(0.78),

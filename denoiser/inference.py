@@ -14,11 +14,12 @@ from torch import Tensor
 from . import metrics, noise
 from .errors import DenoiserError, ImageError
 from .image_io import Photo
-from .tiling import Progress, tiled
+from .tiling import Progress, Steps, drain, tile_by_tile, tiled
 from .weights import BUNDLED, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
 ESTIMATE_MARGIN = 1.15  # a given level this little below the estimate is taken for the truth
+RESIDUAL_GAIN = 4.0  # how much stronger what was removed is shown
 MAX_FLOAT = 10.0  # no noise takes [0, 1] pixels there: such an array is on another scale
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
@@ -53,6 +54,13 @@ class Denoiser:
         """Denoise a photo; alpha, ICC profile, EXIF and bit depth stay. See denoise for the rest."""
         return photo.with_pixels(self.denoise(photo.pixels, level, on_progress))
 
+    def by_tile(self, photo: Photo, level: float | None = None) -> Steps[Photo]:
+        """Denoise a photo as a generator: it yields (tiles done, tiles in all) and returns what a call does.
+
+        It can be closed after any tile, which is how a page stops the work when nobody waits for it any more.
+        """
+        return photo.with_pixels((yield from self._steps(photo.pixels, level)))
+
     def denoise(
         self, pixels: np.ndarray, level: float | None = None, on_progress: Progress | None = None
     ) -> np.ndarray:
@@ -62,6 +70,10 @@ class Denoiser:
         result never does. Grey pixels are denoised as a colour picture of three equal channels. on_progress is called
         with (tiles done, tiles in all) and may raise to stop. Raises ImageError for anything else.
         """
+        return drain(self._steps(pixels, level), on_progress)
+
+    def _steps(self, pixels: np.ndarray, level: float | None) -> Steps[np.ndarray]:
+        """What denoise does, tile by tile."""
         tensor = _as_tensor(pixels)
         _check_level(level)
         if level is not None and not self.steerable:
@@ -73,6 +85,7 @@ class Denoiser:
             sigma = torch.full((1, 1, 1, 1), noise.sigma_from_level(level), device=self.device)
         scale = FULL_SCALE[pixels.dtype]
 
+        @torch.inference_mode()  # for each tile: a generator may be resumed in another thread
         def restore(tile: Tensor) -> Tensor:
             noisy = self._as_input(tile, scale)
             clean = self._model(noisy, sigma)
@@ -83,8 +96,7 @@ class Denoiser:
             clean = clean.clamp(0, 1).mul(scale)
             return clean.to("cpu") if tile.is_floating_point() else clean.round().to("cpu", tile.dtype)
 
-        with torch.inference_mode():
-            restored = tiled(restore, tensor, on_progress=on_progress)
+        restored = yield from tile_by_tile(restore, tensor)
         return restored[0].permute(1, 2, 0).reshape(pixels.shape).numpy()
 
     def _share(self, noisy: Tensor, sigma: Tensor) -> Tensor:
@@ -104,14 +116,14 @@ class Denoiser:
         tensor = _as_tensor(pixels)
         scale = FULL_SCALE[pixels.dtype]
 
+        @torch.inference_mode()
         def sigma_map(tile: Tensor) -> Tensor:
             noisy = self._as_input(tile, scale)
             if self.steerable:
                 return self._model.estimate_sigma(noisy).cpu()
             return (noisy - self._model(noisy)).square().mean(dim=1, keepdim=True).cpu()
 
-        with torch.inference_mode():
-            mean = float(tiled(sigma_map, tensor).double().mean())
+        mean = float(tiled(sigma_map, tensor).double().mean())
         return noise.level_from_sigma(mean if self.steerable else math.sqrt(mean))
 
     def _as_input(self, tile: Tensor, scale: float) -> Tensor:
@@ -147,6 +159,40 @@ def compare(photo: Photo, reference: Photo) -> dict[str, float]:
     if min(photo.height, photo.width) >= metrics.SSIM_WINDOW:
         scores["ssim"] = float(metrics.ssim(*pair))
     return scores
+
+
+def blend(before: Photo, after: Photo, amount: float) -> Photo:
+    """A mixture of a photo and its denoised version: amount 0 is `before`, 1 is `after`, over 1 isn't accepted.
+
+    Raises ImageError where the pixels aren't of the same kind or the amount is out of range.
+    """
+    _check_alike(before, after)
+    if not 0 <= amount <= 1:
+        raise ImageError(f"The amount is {amount!r}. Give a number from 0 (the original) to 1 (denoised).")
+    if amount in (0, 1):
+        return after if amount else before
+    mixed = np.empty_like(after.pixels)
+    for row, (old, new) in enumerate(zip(before.pixels, after.pixels, strict=True)):  # by rows: floats take much room
+        mixed[row] = np.rint(old + np.float32(amount) * (new.astype(np.float32) - old))
+    return after.with_pixels(mixed)
+
+
+def residual(before: Photo, after: Photo, gain: float = RESIDUAL_GAIN) -> Photo:
+    """What was taken away, on mid-grey and `gain` times as strong: where it shows outlines, detail was lost.
+
+    8 bits a channel. Raises ImageError where the pixels aren't of the same kind.
+    """
+    _check_alike(before, after)
+    scale, shown = 255 / FULL_SCALE[before.pixels.dtype], np.empty(before.pixels.shape, np.uint8)
+    for row, (old, new) in enumerate(zip(before.pixels, after.pixels, strict=True)):
+        shown[row] = np.clip(np.rint(128 + gain * scale * (old.astype(np.float32) - new)), 0, 255)
+    return Photo(shown)
+
+
+def _check_alike(photo: Photo, other: Photo) -> None:
+    if photo.pixels.shape != other.pixels.shape or photo.pixels.dtype != other.pixels.dtype:
+        kinds = " and ".join(f"{item.pixels.dtype} {item.pixels.shape}" for item in (photo, other))
+        raise ImageError(f"The two photos differ in size or depth: {kinds}.")
 
 
 def pick_device(name: str) -> torch.device:

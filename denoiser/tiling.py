@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ OVERLAP = 48  # context on each side of it; beyond that the networks see changes
 ALIGNMENT = 16  # tiles start at multiples of this, so that strided convolutions fall as they do on the whole picture
 
 Progress = Callable[[int, int], None]  # called with (tiles done, tiles in all)
+Result = TypeVar("Result")
+Steps = Generator[tuple[int, int], None, Result]  # yields the same after each tile; returns a result
 
 
 def tiled(
@@ -27,6 +30,24 @@ def tiled(
     are multiples of ALIGNMENT. on_progress is called after each tile and may raise to stop. Returns (N, C', H, W) of
     whatever type and channel count fn returns.
     """
+    return drain(tile_by_tile(fn, pixels, tile, overlap), on_progress)
+
+
+def drain(steps: Steps[Result], on_progress: Progress | None = None) -> Result:
+    """Run to the end and return the result, calling on_progress, which may raise to stop, at every step."""
+    while True:
+        try:
+            done = next(steps)
+        except StopIteration as end:
+            return end.value
+        if on_progress is not None:
+            on_progress(*done)
+
+
+def tile_by_tile(
+    fn: Callable[[Tensor], Tensor], pixels: Tensor, tile: int = TILE, overlap: int = OVERLAP
+) -> Steps[Tensor]:
+    """What `tiled` does, as a generator that can be closed between two tiles, and resumed in any thread."""
     assert tile > 0 and tile % ALIGNMENT == 0 and overlap >= 0 and overlap % ALIGNMENT == 0
     height, width = pixels.shape[-2:]
     windows = [(rows, columns) for rows in _spans(height, tile) for columns in _spans(width, tile)]
@@ -41,8 +62,7 @@ def tiled(
         rows = slice(top - first_row, bottom - first_row)
         columns = slice(left - first_column, right - first_column)
         result[..., top:bottom, left:right] = part[..., rows, columns]
-        if on_progress is not None:
-            on_progress(done, len(windows))
+        yield done, len(windows)
     return result
 
 

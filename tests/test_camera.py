@@ -49,7 +49,7 @@ def test_cameras_are_drawn_for_each_picture_within_their_ranges():
     for name, low, high in [
         ("tone", 0.05, 1),
         ("shot", 4.5e-5, 1.83e-2),
-        ("luma_blur", 0, 1),
+        ("luma_blur", 0, 1.2),
         ("chroma_blur", 0, 3),
         ("sharpening", 0, 1),
         ("sharpening_blur", 0.7, 1.2),

@@ -1,5 +1,7 @@
 """The denoiser people call: every kind of picture in and out, level by level, and a plain word for what can't be."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,18 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
 import denoiser
-from denoiser import Denoiser, DenoiserError, ImageError, Photo, WeightsError, add_noise, compare, load
+from denoiser import (
+    Denoiser,
+    DenoiserError,
+    ImageError,
+    Photo,
+    WeightsError,
+    add_noise,
+    blend,
+    compare,
+    load,
+    residual,
+)
 from denoiser.inference import FULL_SCALE, MAX_FLOAT, MAX_LEVEL, pick_device
 from denoiser.weights import Weights, save_weights
 
@@ -490,3 +503,72 @@ def test_every_public_name_is_there_and_documented():
 
 def test_our_errors_can_be_caught_together():
     assert issubclass(ImageError, DenoiserError) and issubclass(WeightsError, DenoiserError)
+
+
+# Tile by tile, and what a page makes of the result
+
+
+def finish(steps):
+    """Run a generator to its end: (what it yielded, what it returned)."""
+    yielded = []
+    while True:
+        try:
+            yielded.append(next(steps))
+        except StopIteration as end:
+            return yielded, end.value
+
+
+def test_tile_by_tile_gives_what_a_call_gives(model):
+    photo = Photo(WIDE, exif=b"Exif")
+    yielded, clean = finish(model.by_tile(photo))
+    assert np.array_equal(clean.pixels, model(photo).pixels) and clean.exif == photo.exif
+    assert [done for done, _ in yielded] == list(range(1, yielded[0][1] + 1)) and len(yielded) > 1
+
+
+def test_each_tile_may_run_in_another_thread(model):
+    steps = model.by_tile(Photo(WIDE))
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        for thread in (one, other):
+            thread.submit(next, steps).result()
+        assert not torch.is_inference_mode_enabled()
+        _, clean = other.submit(finish, steps).result()
+    assert np.array_equal(clean.pixels, model.denoise(WIDE))
+
+
+def test_closed_after_a_tile_no_further_tile_is_computed():
+    stub = Stub()
+    steps = wrap(stub).by_tile(Photo(WIDE))
+    next(steps)
+    steps.close()
+    assert len(stub.given) == 1 and finish(steps) == ([], None)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_blend_goes_from_the_one_to_the_other(dtype):
+    before, after = (Photo(pixels_of((9, 7, 3), dtype, seed)) for seed in (0, 1))
+    assert blend(before, after, 0) is before and blend(before, after, 1) is after
+    for amount in (0.25, 0.5, 0.99):
+        mixed = blend(before, after, amount)
+        expected = (1 - amount) * before.pixels.astype(float) + amount * after.pixels
+        assert mixed.pixels.dtype == dtype and np.abs(mixed.pixels - expected).max() <= 0.5 + 1e-2
+
+
+def test_what_was_removed_is_shown_on_grey_and_amplified():
+    before, after = Photo(np.full((4, 5, 3), 100, np.uint8)), Photo(np.full((4, 5, 3), 90, np.uint8))
+    assert (residual(before, after).pixels == 128 + 4 * 10).all() and (residual(before, before).pixels == 128).all()
+    assert (residual(after, before, gain=20).pixels == 0).all()  # more than can be shown
+    deep = [Photo(photo.pixels.astype(np.uint16) * 257) for photo in (before, after)]
+    assert (residual(*deep).pixels == 128 + 4 * 10).all() and residual(*deep).bit_depth == 8
+
+
+def test_photos_of_different_kinds_are_neither_blended_nor_subtracted():
+    small, large, deep = (
+        Photo(pixels_of(*kind)) for kind in (((4, 4), np.uint8), ((5, 4), np.uint8), ((4, 4), np.uint16))
+    )
+    for other in (large, deep):
+        for function in (lambda *pair: blend(*pair, 0.5), residual):
+            with pytest.raises(ImageError, match="size or depth"):
+                function(small, other)
+    for amount in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ImageError, match="The amount is"):
+            blend(small, small, amount)

@@ -19,14 +19,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from denoiser import Denoiser, metrics, noise
+from denoiser import Denoiser, Photo, metrics, noise, residual
 
 from .config import ConfigError
 from .data import photos_below, read_photos
 
 LEVELS = (15, 25, 50)
 PROTOCOLS = ("unclipped", "8-bit")
-RESIDUAL_GAIN = 4
 REAL = "real"  # the noise of pairs, which are measured as they are
 PAIR_ENDINGS = {"_real": "_mean", "_noisy": "_gt"}  # how the names of a noisy photo and its clean twin end
 
@@ -146,16 +145,15 @@ def side_by_side(denoiser: Denoiser, pixels: np.ndarray, level: float) -> np.nda
 def contact_sheet(denoiser: Denoiser, photos: Sequence[np.ndarray], side: int) -> np.ndarray:
     """For each photo, uint8 (H, W, 3), a row of its middle: as it is, denoised, and what was removed.
 
-    At 1:1, side x side pixels; what was removed is shown on grey, RESIDUAL_GAIN times as strong.
+    At 1:1, side x side pixels.
     """
     rows = []
     for photo in photos:
         height, width = (min(side, length) for length in photo.shape[:2])
         top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
         window = (slice(top, top + height), slice(left, left + width))
-        noisy, clean = photo[window], denoiser.denoise(photo)[window]
-        removed = 128 + RESIDUAL_GAIN * (noisy.astype(int) - clean)
-        row = np.concatenate([noisy, clean, removed.clip(0, 255).astype(np.uint8)], axis=1)
+        noisy, clean = Photo(photo[window]), Photo(denoiser.denoise(photo)[window])
+        row = np.concatenate([noisy.pixels, clean.pixels, residual(noisy, clean).pixels], axis=1)
         rows.append(np.pad(row, [(0, side - height), (0, 3 * (side - width)), (0, 0)]))
     return np.concatenate(rows)
 
