@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -87,34 +89,130 @@ def psnr(photo, reference):
     return denoiser.compare(photo, reference)["psnr"]
 
 
-def test_a_noisy_photo_comes_back_clean(page, noisy_file, clean, model, tmp_path):
-    page.locator("#noisy input[type=file]").set_input_files(noisy_file)
-    page.locator("#denoise").click()
+def drop(page, path):
+    """Put a photo on the page and wait until it comes back."""
+    page.locator("#noisy input[type=file]").set_input_files(path)
+    page.get_by_text("Noise strength: Auto (about").wait_for(timeout=60_000)
+
+
+def test_a_noisy_photo_comes_back_clean_as_soon_as_it_is_dropped(page, noisy_file, clean, model, tmp_path):
+    drop(page, noisy_file)
     noisy = denoiser.open_image(noisy_file)
     assert psnr(shown_photo(page, "result", tmp_path), clean) > psnr(noisy, clean) + 5
-    assert "Auto (about" in page.locator("#details").inner_text()
-
     file = downloaded_photo(page, "download", tmp_path)
     assert file.name == "holiday-denoised.png"
     assert np.array_equal(denoiser.open_image(file).pixels, model(noisy).pixels)
 
 
-def test_moving_the_slider_takes_over_from_auto(page, noisy_file, clean, model, tmp_path):
-    page.locator("#noisy input[type=file]").set_input_files(noisy_file)
+def test_the_arrow_keys_on_the_strength_run_the_model_at_that_level(page, noisy_file, model, tmp_path):
+    drop(page, noisy_file)
     slider = page.locator("#strength input[type=range]")
+    level = float(slider.input_value()) + 10  # it shows what Auto found
     slider.focus()
     for _ in range(10):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("!document.querySelector('#auto input').checked")
-    level = float(slider.input_value())
-    assert level == app.DEFAULT_LEVEL + 10
-
-    page.locator("#denoise").click()
     page.get_by_text(f"Noise strength: {level:g} (Auto").wait_for(timeout=60_000)
-    noisy = denoiser.open_image(noisy_file)
-    assert psnr(shown_photo(page, "result", tmp_path), clean) > psnr(noisy, clean)
+    assert not page.locator("#auto input").is_checked()
     pixels = denoiser.open_image(downloaded_photo(page, "download", tmp_path)).pixels
-    assert np.array_equal(pixels, model(noisy, level).pixels)
+    assert np.array_equal(pixels, model(denoiser.open_image(noisy_file), level).pixels)
+
+    page.locator("#auto input").check()
+    page.get_by_text("Noise strength: Auto (about").wait_for(timeout=60_000)
+
+
+def test_the_amount_mixes_without_running_the_model_again(page, noisy_file, model, monkeypatch, tmp_path):
+    drop(page, noisy_file)
+    noisy = denoiser.open_image(noisy_file)
+    restored = model(noisy)
+    monkeypatch.setattr(model, "by_tile", lambda *arguments: pytest.fail("the model ran again"))
+    page.locator("#amount input[type=range]").focus()
+    for _ in range(40):
+        page.keyboard.press("ArrowLeft")
+    page.locator('#result img[src*="after-60"]').wait_for()
+    mixed = denoiser.blend(noisy, restored, 0.6)
+    assert psnr(shown_photo(page, "result", tmp_path), mixed) > 35  # but for the preview's JPEG
+    pixels = denoiser.open_image(downloaded_photo(page, "download", tmp_path)).pixels
+    assert np.array_equal(pixels, mixed.pixels)
+
+
+def test_what_was_removed_is_shown(page, noisy_file, model, tmp_path):
+    drop(page, noisy_file)
+    page.get_by_label("What was removed").first.check()
+    image = page.locator("#residual img")
+    image.wait_for()
+    path = tmp_path / "residual.jpg"
+    path.write_bytes(page.request.get(image.get_attribute("src")).body())
+    noisy = denoiser.open_image(noisy_file)
+    assert psnr(denoiser.open_image(path), denoiser.residual(noisy, model(noisy))) > 20
+
+
+def test_the_divider_moves_by_the_arrow_keys(page, noisy_file):
+    drop(page, noisy_file)
+    divider = page.get_by_role("slider", name="Divider between before and after")
+    divider.focus()
+    before = divider.bounding_box()["x"]
+    page.keyboard.press("ArrowRight")
+    assert divider.bounding_box()["x"] == pytest.approx(before + 20, abs=2)
+    assert int(divider.get_attribute("aria-valuenow")) > 50
+
+
+def test_the_format_of_the_download_can_be_chosen(page, noisy_file, tmp_path):
+    drop(page, noisy_file)
+    page.locator("#format input").click()
+    page.get_by_role("option", name="JPEG").click()
+    file = downloaded_photo(page, "download", tmp_path)
+    assert file.name == "holiday-denoised.jpg" and file.read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_cancel_stops_between_two_tiles_and_frees_the_model(page, noisy_file, model, monkeypatch):
+    state = []
+
+    def endless(photo, level=None):
+        try:
+            for done in range(1, 10_000):
+                time.sleep(0.05)
+                yield done, 10_000
+        finally:
+            state.append("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model, "by_tile", endless)
+        page.locator("#noisy input[type=file]").set_input_files(noisy_file)
+        page.get_by_text("s left").wait_for(timeout=30_000)
+        page.locator("#cancel").click()
+        for _ in range(100):
+            page.wait_for_timeout(50)
+            if state:
+                break
+        assert state == ["stopped"]
+    page.locator("#denoise").click()
+    page.get_by_text("Noise strength: Auto (about").wait_for(timeout=60_000)
+
+
+def test_of_many_photos_a_bad_one_is_named_and_the_rest_is_in_the_zip(page, noisy_file, model, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_text("not a photo")
+    page.get_by_role("tab", name="Many photos").click()
+    page.locator("#uploads input[type=file]").set_input_files([noisy_file, bad, noisy_file])
+    page.locator("#uploads tr").nth(2).wait_for()
+    page.locator("#denoise-all").click()
+    page.get_by_text("2 photos denoised.").wait_for(timeout=60_000)
+    assert "'bad.png' is not a JPEG" in page.locator("#report").inner_text()
+    page.wait_for_function("!document.querySelector('#zip').disabled")
+    with zipfile.ZipFile(downloaded_photo(page, "zip", tmp_path)) as archive:
+        assert archive.namelist() == ["holiday-denoised.png", "2-holiday-denoised.png"]
+        archive.extractall(tmp_path)
+    expected = model(denoiser.open_image(noisy_file)).pixels
+    assert np.array_equal(denoiser.open_image(tmp_path / "2-holiday-denoised.png").pixels, expected)
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(browser, url, noisy_file):
+    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
+        page = context.new_page()
+        page.goto(url, wait_until="domcontentloaded")
+        page.get_by_role("button", name="Denoise", exact=True).wait_for()
+        drop(page, noisy_file)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_clean_photo_shows_what_the_denoiser_gains(page):
@@ -129,9 +227,8 @@ def test_a_clean_photo_shows_what_the_denoiser_gains(page):
 
 def test_an_example_is_one_click(page):
     page.locator("#examples-noisy button").first.click()
-    page.locator("#noisy img").first.wait_for()
-    page.locator("#denoise").click()
-    page.locator("#result img").nth(1).wait_for(timeout=60_000)
+    page.get_by_text("Noise strength: Auto (about").wait_for(timeout=60_000)
+    page.locator("#result img").nth(1).wait_for()
 
 
 def test_no_photo_and_bad_photos_get_a_message(page, tmp_path):
@@ -140,7 +237,6 @@ def test_no_photo_and_bad_photos_get_a_message(page, tmp_path):
     fake = tmp_path / "fake.jpg"
     fake.write_text("not a photo")
     page.locator("#noisy input[type=file]").set_input_files(fake)
-    page.locator("#denoise").click()
     page.get_by_text("is not a JPEG").wait_for()
 
 
@@ -162,8 +258,19 @@ def test_the_endpoint_says_what_is_wrong(url, noisy_file, tmp_path):
         client.predict(handle_file(fake), None, api_name="/denoise")
 
 
-def test_denoise_is_the_only_public_endpoint(url):
-    assert list(Client(url, verbose=False).view_api(return_format="dict")["named_endpoints"]) == ["/denoise"]
+def test_noise_is_estimated_and_added_by_endpoints_too(url, clean, model, tmp_path):
+    client = Client(url, verbose=False, download_files=tmp_path)
+    photo = handle_file(media.get_image("tower.jpg"))
+    noisy = client.predict(photo, 30, 5, api_name="/add_noise")
+    assert Path(noisy).name == "tower-noisy.jpg"
+    assert client.predict(handle_file(noisy), api_name="/estimate_noise") == pytest.approx(30, rel=0.15)
+    with pytest.raises(exceptions.AppError, match="0 to 100"):
+        client.predict(photo, -1, 5, api_name="/add_noise")
+
+
+def test_there_are_no_endpoints_but_those_for_programs(url):
+    endpoints = Client(url, verbose=False).view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/denoise", "/estimate_noise", "/add_noise"]
 
 
 def test_the_weights_can_come_from_the_hub(hub, monkeypatch):
