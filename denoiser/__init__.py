@@ -3,7 +3,7 @@
     import denoiser
 
     model = denoiser.load()                     # the bundled weights; or a folder, or "user/repo" on the Hub
-    photo = denoiser.open_image("noisy.jpg")    # Photo: upright pixels, alpha, ICC profile, EXIF, bit depth
+    photo = denoiser.open_image("noisy.jpg")    # Photo: upright pixels, alpha, ICC profile, EXIF, XMP, depth
     clean = model(photo)                        # Photo; level=None is blind, level=25 says sigma = 25/255
     denoiser.save_image(clean, "clean.png")
 
@@ -16,8 +16,9 @@ used raises a DenoiserError that says what to do.
 
 from . import metrics, noise
 from .errors import DenoiserError, ImageError, WeightsError
-from .image_io import Photo, open_image, save_image
+from .image_io import open_image, save_image
 from .inference import MAX_LEVEL, Denoiser, add_noise, blend, compare, load, residual
+from .photo import Photo
 
 __all__ = [
     "MAX_LEVEL",

@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default=BUNDLED, help="a model folder or a Hub repository (default: weights/base)")
     parser.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
-    parser.add_argument("--quality", type=_quality, default=95, help="of JPEG and AVIF files, 1 to 100 (default: 95)")
+    parser.add_argument(
+        "--quality", type=_quality, help="of JPEG and AVIF, 1 to 100 (default: 95); WebP is lossless unless it is given"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist, the inputs included")
     return parser
 

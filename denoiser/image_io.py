@@ -1,10 +1,9 @@
-"""Photo files to arrays and back; the only module that knows Pillow.
+"""Photo files to arrays and back.
 
 Every file comes from outside, so one that can't be used ends in an `ImageError` that names it (by its name alone, since
 the web page shows the message) and says what is accepted.
 
-Known limits, all Pillow's: colour or transparency at more than 8 bits a channel (16-bit RGB PNG or TIFF, 10-bit AVIF)
-is read as 8 bits, and can't be written at 16. 16-bit grey is exact both ways. XMP and IPTC blocks are not kept.
+Known limits: HEIC and AVIF of 10 bits and CMYK of 16 are read as 8 bits. IPTC blocks and PNG's text are not kept.
 """
 
 import contextlib
@@ -12,99 +11,48 @@ import io
 import os
 import secrets
 import stat
-import struct
 import warnings
-import zlib
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pillow_heif
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
+from .photo import PILLOW_ERRORS, Photo, exif_block, xmp_without
+from .vips_io import DeepTiff, is_deep, read_samples, write_png, write_tiff
 
 MAX_FILE_BYTES = 512 * 2**20  # checked before the file is opened
 MAX_PIXELS = 100_000_000  # checked on the header, before anything is decoded
 MAX_SIDE = 65_500  # the longest side a JPEG can have
-READ_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")  # the only Pillow decoders that see a file
+# The only decoders of Pillow's that see a file. Beside them stand DeepTiff and pillow-heif's, called by name.
+READ_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 # What photo files are called in a folder; open_image itself goes by content.
 READ_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
+READ_SUFFIXES += (".heic", ".heif", ".hif")
 WRITE_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {  # suffix -> Pillow's format name and its save options
-    ".png": ("PNG", {"compress_level": 1}),  # the default level takes up to six times as long
-    ".jpg": ("JPEG", {"subsampling": "4:4:4"}),
-    ".jpeg": ("JPEG", {"subsampling": "4:4:4"}),
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"subsampling": "4:4:4", "quality": 95}),
+    ".jpeg": ("JPEG", {"subsampling": "4:4:4", "quality": 95}),
     ".webp": ("WEBP", {"lossless": True, "exact": True, "method": 0}),  # exact: keep the colour where alpha is 0
-    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+    ".tif": ("TIFF", {}),
+    ".tiff": ("TIFF", {}),
     ".bmp": ("BMP", {}),
-    ".avif": ("AVIF", {"subsampling": "4:4:4", "speed": 8}),
+    ".avif": ("AVIF", {"subsampling": "4:4:4", "speed": 8, "quality": 95}),
 }
 MAX_WRITE_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768}  # the formats' and their libraries' own limits
+MAX_JPEG_XMP = 65_502  # bytes; a longer packet is left out
 
-_ACCEPTED = "JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF"
+_ACCEPTED = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC"
 _MODES_8BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 _MODES_16BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-# How the pixels are stored, Orientation (274) included. A TIFF lists it beside the EXIF tags; none of it holds for the
-# pixels handed on, and in another file it would do damage. The last line is XMP, IPTC, Photoshop and ICC.
-_LAYOUT_TAGS = {*range(254, 267), *range(273, 282), 284, 317, *range(320, 326), 330, 338, 339, 347, *range(512, 533)}
-_LAYOUT_TAGS |= {700, 33723, 34377, 34675}
+_REFUSED_MODES = {"F": "floating-point", "I;32": "32-bit"}
 _RAW_SUFFIXES = (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw", ".raw")
 _NEEDS_EXPORT = {
-    **dict.fromkeys((".heic", ".heif", ".hif"), "a HEIC photo"),
     **dict.fromkeys(_RAW_SUFFIXES, "a camera RAW file"),
     **dict.fromkeys((".svg", ".svgz"), "an SVG drawing"),
 }
-# What Pillow's decoders, encoders and EXIF parser raise on bytes or values that they don't expect.
-_PILLOW_ERRORS = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-_PILLOW_ERRORS += (AssertionError, RuntimeError, struct.error, zlib.error)
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """A picture as it is meant to be seen, with what its file said beside the pixels.
-
-    pixels: (H, W, 3) RGB or (H, W) grey; uint8 or uint16 over the full range; upright.
-    alpha: (H, W) of the same dtype, 0 = transparent; None where the file had none.
-    icc_profile: of the same colour space as the pixels; None stands for sRGB.
-    exif: an EXIF block without Orientation, since the pixels are upright already.
-
-    Raises ImageError where pixels or alpha are anything else.
-    """
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None = None
-    icc_profile: bytes | None = None
-    exif: bytes | None = None
-
-    def __post_init__(self) -> None:
-        shape, dtype = self.pixels.shape, self.pixels.dtype
-        if dtype not in (np.uint8, np.uint16) or not (len(shape) == 2 or shape[2:] == (3,)) or 0 in shape:
-            raise ImageError(f"Pixels must be uint8 or uint16, (H, W) or (H, W, 3); these are {dtype} {shape}.")
-        alpha = self.alpha
-        if alpha is not None and (alpha.shape != shape[:2] or alpha.dtype != dtype):
-            raise ImageError(
-                f"Alpha must be {dtype} {shape[:2]}, like the pixels; this is {alpha.dtype} {alpha.shape}."
-            )
-
-    @property
-    def height(self) -> int:
-        return self.pixels.shape[0]
-
-    @property
-    def width(self) -> int:
-        return self.pixels.shape[1]
-
-    @property
-    def bit_depth(self) -> int:
-        """Bits a channel: 8 or 16."""
-        return self.pixels.dtype.itemsize * 8
-
-    def with_pixels(self, pixels: np.ndarray) -> "Photo":
-        """The same photo with other pixels of the same height and width; raises ImageError where they differ."""
-        if pixels.shape[:2] != self.pixels.shape[:2]:
-            raise ImageError(f"The new pixels must be {self.pixels.shape[:2]} high and wide, not {pixels.shape[:2]}.")
-        return replace(self, pixels=pixels)
 
 
 def is_photo_name(path: str | os.PathLike[str]) -> bool:
@@ -116,8 +64,9 @@ def is_photo_name(path: str | os.PathLike[str]) -> bool:
 def open_image(path: str | os.PathLike[str]) -> Photo:
     """Read a photo, upright by its EXIF orientation; of an animation or a multi-page file the first frame.
 
-    Grey files (1-bit included) give (H, W) pixels, all others (H, W, 3). CMYK becomes sRGB, through its own profile
-    where it has one. An ICC profile that isn't for the pixels returned and EXIF that can't be parsed are left out.
+    Grey files (1-bit included) give (H, W) pixels, all others (H, W, 3); those of 16 bits give uint16, colour and alpha
+    included. CMYK becomes sRGB, through its own profile where it has one. An ICC profile that isn't for the pixels
+    returned and EXIF that can't be parsed are left out.
 
     Raises ImageError where the file is missing, empty, damaged, over one of the limits above or no supported picture.
     """
@@ -126,14 +75,15 @@ def open_image(path: str | os.PathLike[str]) -> Photo:
     _check_file(path, name)
     try:
         with path.open("rb") as file:
-            return _read(_open_checked(file, name), name)
+            image = _open_checked(file, name)
+            return _read_deep(image, file) if is_deep(image, file) else _read(image, name)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name!r} has over {MAX_PIXELS // 10**6} megapixels. Make it smaller first.") from error
     except UnidentifiedImageError as error:
         raise _not_readable(name) from error
     except MemoryError as error:
         raise ImageError(f"There is not enough memory to read {name!r}. Make it smaller first.") from error
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         if isinstance(error, OSError) and error.errno:
             raise ImageError(f"{name!r} can't be read: {error.strerror}.") from error
         raise ImageError(f"{name!r} is damaged or incomplete. Copy it again, or export it anew as PNG.") from error
@@ -160,7 +110,7 @@ def _open_checked(file: BinaryIO, name: str) -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns a little below MAX_PIXELS, which is the limit that counts here.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image = Image.open(file, formats=READ_FORMATS)
+        image = _open_header(file)
     width, height = image.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         most = f"{MAX_PIXELS // 10**6} megapixels and {MAX_SIDE:,} pixels a side"
@@ -168,9 +118,22 @@ def _open_checked(file: BinaryIO, name: str) -> Image.Image:
     if image.format == "TIFF" and Path(name).suffix.lower() in _RAW_SUFFIXES:
         raise _not_readable(name)  # many RAW files are TIFFs, in which Pillow finds no more than the thumbnail
     if image.mode not in _MODES_8BIT + _MODES_16BIT:
-        kind = "floating-point" if image.mode == "F" else image.mode
+        kind = _REFUSED_MODES.get(image.mode, image.mode)
         raise ImageError(f"{name!r} holds {kind} pixels; 8- and 16-bit ones are accepted. Export it as 16-bit first.")
     return image
+
+
+def _open_header(file: BinaryIO) -> Image.Image:
+    with contextlib.suppress(*PILLOW_ERRORS):  # anything else, or a damaged file that Pillow is going to refuse
+        return DeepTiff(file)
+    file.seek(0)
+    try:
+        return Image.open(file, formats=READ_FORMATS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        if not pillow_heif.is_supported(file):
+            raise
+        return pillow_heif.HeifImageFile(file)
 
 
 def _not_readable(name: str) -> ImageError:
@@ -182,24 +145,43 @@ def _not_readable(name: str) -> ImageError:
 
 def _read(image: Image.Image, name: str) -> Photo:
     image.load()
-    with contextlib.suppress(*_PILLOW_ERRORS):  # the pixels are fine: damaged EXIF is no reason to refuse them
+    with contextlib.suppress(*PILLOW_ERRORS):  # the pixels are fine: damaged EXIF is no reason to refuse them
         ImageOps.exif_transpose(image, in_place=True)
-    exif = _exif_bytes(image)
-    profile = image.info.get("icc_profile")
+    metadata = _metadata(image)
     if image.mode in ("CMYK", "LAB"):
-        image, profile = _to_srgb(image, profile), None
+        image = _to_srgb(image, metadata.pop("icc_profile"))
     pixels, alpha = _samples_16bit(image, name) if image.mode in _MODES_16BIT else _samples_8bit(image)
-    return Photo(pixels, alpha, _matching_profile(profile, grey=pixels.ndim == 2), exif)
+    return _photo(pixels, alpha, **metadata)
 
 
-def _exif_bytes(image: Image.Image) -> bytes | None:
-    try:
-        exif = image.getexif()
-        for tag in _LAYOUT_TAGS.intersection(exif):
-            del exif[tag]
-        return exif.tobytes() if exif else None
-    except _PILLOW_ERRORS:
-        return None
+def _read_deep(image: Image.Image, file: BinaryIO) -> Photo:
+    if image.format == "PNG":
+        image.load()  # the metadata may follow the pixels
+    orientation = 1
+    with contextlib.suppress(*PILLOW_ERRORS):
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    samples = read_samples(image, file, orientation if orientation in range(1, 9) else 1)
+    grey, has_alpha = samples.shape[2] < 3, samples.shape[2] in (2, 4)
+    pixels = samples[..., 0 if grey else slice(3)].copy()
+    return _photo(pixels, samples[..., -1].copy() if has_alpha else None, **_metadata(image))
+
+
+def _metadata(image: Image.Image) -> dict[str, bytes | None]:
+    xmp, exif = image.info.get("xmp"), None
+    with contextlib.suppress(*PILLOW_ERRORS):
+        exif = exif_block(image.getexif())
+    xmp = xmp_without(xmp, b"Orientation") if isinstance(xmp, bytes) and xmp else None
+    return {"icc_profile": image.info.get("icc_profile"), "exif": exif, "xmp": xmp}
+
+
+def _photo(
+    pixels: np.ndarray,
+    alpha: np.ndarray | None,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+    xmp: bytes | None = None,
+) -> Photo:
+    return Photo(pixels, alpha, _matching_profile(icc_profile, grey=pixels.ndim == 2), exif, xmp)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -233,8 +215,7 @@ def _samples_16bit(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarra
     key = image.info.get("transparency")
     if key is None:
         return samples, None
-    # No writer takes 16-bit grey with alpha, so it is 8 bits from here on, as Pillow reads 16-bit LA.
-    return to_8bit(samples), np.where(samples == key, 0, 255).astype(np.uint8)
+    return samples, np.where(samples == key, 0, 65_535).astype(np.uint16)
 
 
 def to_8bit(samples: np.ndarray) -> np.ndarray:
@@ -242,35 +223,31 @@ def to_8bit(samples: np.ndarray) -> np.ndarray:
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def save_image(photo: Photo, path: str | os.PathLike[str], *, quality: int = 95) -> None:
-    """Write a photo in the format of its suffix, with alpha, ICC profile and EXIF where the format has room for them.
+def save_image(photo: Photo, path: str | os.PathLike[str], *, quality: int | None = None) -> None:
+    """Write a photo in the format of its suffix, with alpha, ICC profile, EXIF and XMP where the format has room.
 
-    PNG, WebP, TIFF and BMP are lossless; `quality` (1 to 100) is for JPEG and AVIF. 16-bit grey stays so in PNG and
-    TIFF; the other formats hold 8 bits, to which 16-bit pixels are rounded. BMP takes neither profile nor EXIF, and
-    WebP and AVIF store grey as RGB. The file appears whole or not at all: what was there stays until the new one is.
+    PNG and TIFF keep 16 bits; the other formats hold 8, to which 16-bit pixels are rounded. PNG, TIFF, BMP and WebP are
+    lossless. `quality` (1 to 100) is for JPEG and AVIF, 95 if not given, and makes WebP lossy if given. BMP takes no
+    metadata, and WebP and AVIF store grey as RGB. The file appears whole or not at all: what was there stays until the
+    new one is.
 
-    Raises ImageError where the suffix, size, bit depth or transparency doesn't fit the format, or writing fails.
+    Raises ImageError where the suffix, size or transparency doesn't fit the format, or writing fails.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITE_FORMATS:
         raise ImageError(f"{path.name!r} can't be written: the name has to end in {', '.join(WRITE_FORMATS)}.")
-    if not 1 <= quality <= 100:
+    if quality is not None and not 1 <= quality <= 100:
         raise ImageError(f"The quality is a whole number from 1 to 100, not {quality}.")
     format, options = WRITE_FORMATS[path.suffix.lower()]
-    image = _encodable(photo, format, path.name)
-    grey = photo.pixels.ndim == 2 and format not in ("WEBP", "AVIF")
-    metadata = {"icc_profile": _matching_profile(photo.icc_profile, grey=grey), "exif": photo.exif}
-    options = options | {key: value for key, value in metadata.items() if value}
-    if format in ("JPEG", "AVIF"):
-        options["quality"] = quality
-    if format == "TIFF" and photo.exif:
-        del options["compression"]  # compressed TIFFs go through libtiff, which refuses EXIF's directory
+    if quality is not None:
+        options = options | {"quality": quality, "lossless": False}
+    samples = _encodable(photo, format, path.name)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # same folder, so that the replacement is atomic
     try:
         with temporary.open("x+b") as file:
-            image.save(file, format=format, **options)
+            _write(file, samples, photo, format, options)
         os.replace(temporary, path)
-    except (*_PILLOW_ERRORS, MemoryError) as error:
+    except (*PILLOW_ERRORS, MemoryError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(f"{path.name!r} can't be written: {reason}. Check the folder and its free space.") from error
     finally:
@@ -278,7 +255,7 @@ def save_image(photo: Photo, path: str | os.PathLike[str], *, quality: int = 95)
             temporary.unlink()
 
 
-def _encodable(photo: Photo, format: str, name: str) -> Image.Image:
+def _encodable(photo: Photo, format: str, name: str) -> np.ndarray:
     side = MAX_WRITE_SIDE.get(format)
     if side and max(photo.height, photo.width) > side:
         size = f"{photo.width}×{photo.height} pixels and {format} holds at most {side:,} a side"
@@ -288,9 +265,17 @@ def _encodable(photo: Photo, format: str, name: str) -> Image.Image:
         if alpha.min() < np.iinfo(alpha.dtype).max:
             raise ImageError(f"{name!r} can't be written: {format} has no transparency. Save it as PNG, WebP or TIFF.")
         alpha = None
-    if photo.bit_depth == 16 and format not in ("PNG", "TIFF"):
-        pixels, alpha = to_8bit(pixels), None if alpha is None else to_8bit(alpha)
-    elif photo.bit_depth == 16 and (pixels.ndim == 3 or alpha is not None):
-        what = "only grey without transparency can be written at 16 bits"
-        raise ImageError(f"{name!r} can't be written: {what}. Turn the pixels into uint8 first.")
-    return Image.fromarray(pixels if alpha is None else np.dstack((pixels, alpha)))
+    samples = pixels if alpha is None else np.dstack((pixels, alpha))
+    return to_8bit(samples) if photo.bit_depth == 16 and format not in ("PNG", "TIFF") else samples
+
+
+def _write(file: BinaryIO, samples: np.ndarray, photo: Photo, format: str, options: dict[str, Any]) -> None:
+    grey = photo.pixels.ndim == 2 and format not in ("WEBP", "AVIF")
+    profile, exif, xmp = _matching_profile(photo.icc_profile, grey=grey), photo.exif, photo.xmp
+    if format in ("PNG", "TIFF"):
+        (write_png if format == "PNG" else write_tiff)(file, samples, profile, exif, xmp)
+        return
+    if xmp and format == "JPEG" and len(xmp) > MAX_JPEG_XMP:
+        xmp = None
+    metadata = {"icc_profile": profile, "exif": exif, "xmp": xmp}
+    Image.fromarray(samples).save(file, format, **options, **{key: value for key, value in metadata.items() if value})

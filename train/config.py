@@ -45,7 +45,7 @@ class TrainConfig:
     clean_share: float = setting(0.0, "share of the crops that get no noise at all")
 
     loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "charbonnier", "mse"))
-    balance_levels: bool = setting(True, "weigh crops by 1 / sqrt(noise level): errors grow about so")
+    balance_levels: bool = setting(True, "weigh crops so that all noise levels count alike")
     optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
     learning_rate: float = setting(4e-4, "peak learning rate")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")

@@ -29,7 +29,8 @@ def training_loss(
     """
     pixel_loss = PIXEL_LOSSES[config.loss]
     level = sigma.mean(dim=(1, 2, 3), keepdim=True)
-    weight = (level + LEVEL_FLOOR).rsqrt() if config.balance_levels else torch.ones_like(level)
+    exponent = -1.0 if config.loss == "mse" else -0.5  # errors grow about with the root of the level
+    weight = (level + LEVEL_FLOOR) ** exponent if config.balance_levels else torch.ones_like(level)
     weight = weight / weight.mean()
     if not model.steerable:
         restored = model(noisy)

@@ -98,8 +98,12 @@ def own_folder() -> Path:
 
 
 def result_path(upload: Path, suffix: str, kind: str | None = None) -> Path:
-    """Where the result of an upload goes: a folder of its own in Gradio's cache, in the upload's format or `kind`."""
-    kind = kind or (upload.suffix.lower() if upload.suffix.lower() in WRITE_FORMATS else ".png")
+    """Where the result of an upload goes: a folder of its own in Gradio's cache, in the upload's format or `kind`.
+
+    What can't be written becomes PNG, but HEIC, which phones take photos in, becomes JPEG.
+    """
+    own = upload.suffix.lower()
+    kind = kind or (own if own in WRITE_FORMATS else ".jpg" if own in (".heic", ".heif", ".hif") else ".png")
     return own_folder() / f"{upload.stem}-{suffix}{kind}"
 
 

@@ -35,6 +35,7 @@ DEFAULT_LEVEL = 25
 HOLD_SECONDS = 600  # a visitor's photo stays in memory for further changes
 MAX_PHOTOS = 50  # at once
 EXAMPLES = {"tower.jpg": 15, "cheetah.jpg": 25, "groot.jpeg": 40, "lion.jpg": 60}  # photos of Gradio's, noise to add
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 FORMATS = {"Like the upload": None, "JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif"}
 PRESS = "() => document.querySelector('#{0} a, #{0} button, a#{0}, button#{0}').click()"  # what can't be seen
 
@@ -100,11 +101,8 @@ def noisy_tab(model: Denoiser) -> None:
         with plain_errors():
             photo = denoiser.blend(state.photo, state.clean, amount / 100)
             path = result_path(state.upload, "denoised", FORMATS[kind])
-            denoiser.save_image(
-                photo.without_location() if without_place and hasattr(photo, "without_location") else photo,
-                path,
-                quality=int(quality),
-            )
+            photo = photo.without_location() if without_place else photo
+            denoiser.save_image(photo, path, quality=int(quality) if path.suffix in JPEG_SUFFIXES else None)
         return str(path)
 
     def forget() -> tuple:
