@@ -343,12 +343,13 @@ def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
     assert torch.allclose(loss, reference(restored, clean))
 
 
-def test_balanced_levels_count_errors_relative_to_the_noise(batch, monkeypatch):
+@pytest.mark.parametrize(("name", "power", "exponent"), [("l1", 1, -0.5), ("mse", 2, -1)])
+def test_balanced_levels_count_errors_relative_to_the_noise(batch, monkeypatch, name, power, exponent):
     clean, noisy, sigma = batch
     monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 0.0)
-    loss, restored = training_loss(trained_model(), clean, noisy, sigma, everything(True), toy())
-    weights = (sigma.flatten() + LEVEL_FLOOR) ** -0.5
-    errors = (restored - clean).abs().mean(dim=(1, 2, 3))
+    loss, restored = training_loss(trained_model(), clean, noisy, sigma, everything(True), toy(loss=name))
+    weights = (sigma.flatten() + LEVEL_FLOOR) ** exponent
+    errors = ((restored - clean).abs() ** power).mean(dim=(1, 2, 3))
     assert torch.allclose(loss, (weights * errors).sum() / weights.sum())
 
 
@@ -516,6 +517,15 @@ def test_a_finished_run_goes_on_where_it_is_given_more_steps(small_run):
     loop.fit(small_run)
     loop.fit(replace(small_run, resume=True, steps=10))
     assert metrics_of(small_run)[-1]["step"] == checkpoint_of(small_run)["counters"]["step"] == 10
+
+
+def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(small_run):
+    loop.fit(small_run)
+    loop.fit(replace(small_run, resume=True, steps=small_run.steps + 2, batch_size=2, loss="mse"))
+    state = checkpoint_of(small_run)
+    assert state["settings"][0] | {"batch_size": 4, "loss": "l1", "from_step": 0} == state["settings"][0]
+    assert state["settings"][1:] == [{"from_step": small_run.steps, "batch_size": 2, "loss": "mse"}]
+    assert state["counters"]["crops"] == small_run.steps * 4 + 2 * 2
 
 
 def test_resume_without_a_run_starts_one(small_run):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import pickle
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from denoiser.inference import pick_device
 from denoiser.model import PRESETS, DenoisingAutoencoder
 from denoiser.weights import Weights, load_weights, save_weights
 
+from .checkpoint import Run, load_checkpoint, save_checkpoint
 from .config import ConfigError, TrainConfig
 from .data import PhotoSet, draw_batch, load_camera_photos, load_photos
 from .evaluate import LEVELS, measure, measure_camera, side_by_side
@@ -32,27 +31,8 @@ METRICS_FILE = "metrics.jsonl"
 GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
 
 
-COUNTERS = ("step", "seconds", "validated_step", "best_psnr")
-
-
-@dataclass
-class Run:
-    """The whole state of a training run: what a checkpoint holds."""
-
-    model: DenoisingAutoencoder
-    average: AveragedModel | None  # exponential moving average of the weights
-    optimizers: list[torch.optim.Optimizer]
-    generator: torch.Generator  # of crops, augmentation and noise
-    step: int = 0
-    seconds: float = 0.0
-    started_from: dict[str, object] | None = None  # how the weights of --init had been trained
-    validated_step: int = -1  # the last step that was validated
-    best_psnr: float = -math.inf
-
-    @property
-    def measured_model(self) -> DenoisingAutoencoder:
-        """The averaged weights where there are any: those are validated and kept."""
-        return self.average.module if self.average is not None else self.model
+# Settings that say nothing about the weights: paths of one machine, or what the other facts tell.
+ELSEWHERE = ("data", "camera_data", "val", "output_dir", "init", "resume", "steps", "max_minutes")
 
 
 def fit(config: TrainConfig) -> Path:
@@ -74,6 +54,7 @@ def fit(config: TrainConfig) -> Path:
     if config.resume and checkpoint.exists():
         load_checkpoint(run, checkpoint)
         forget_later_metrics(output / METRICS_FILE, run.step)
+    note_settings(run, config)
     (output / "train.json").write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
     print(f"{config.model} on {device}: {len(training)} photos to train on, {len(validation)} to validate on, {output}")
 
@@ -179,6 +160,7 @@ def train_step(
     if run.average is not None:
         run.average.update_parameters(run.model)
     run.step += 1
+    run.crops += config.batch_size
     return loss.detach(), metrics.psnr(restored.detach().float(), clean).mean()
 
 
@@ -215,26 +197,27 @@ def forget_later_metrics(path: Path, step: int) -> None:
         path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
 
 
+def note_settings(run: Run, config: TrainConfig) -> None:
+    """Remember the settings, or which of them are others than before: a run may be resumed with changed ones."""
+    known = {key: value for part in run.settings for key, value in part.items()}
+    settings = {key: value for key, value in config.to_json().items() if key not in ELSEWHERE}
+    changed = {key: value for key, value in settings.items() if key not in known or known[key] != value}
+    if changed:
+        run.settings.append({"from_step": run.step} | changed)
+
+
 def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
     """What a model card says of the training."""
     device = next(run.model.parameters()).device
-    elsewhere = (
-        "data",
-        "camera_data",
-        "val",
-        "output_dir",
-        "init",
-        "resume",
-    )  # paths of one machine, or said in the other facts
     return {
         "model": config.model,
         "data": [Path(source).name for source in dict.fromkeys((*config.data, *config.camera_data))],
         "steps": run.step,
-        "crops": run.step * config.batch_size,
+        "crops": run.crops,
         "minutes": round(run.seconds / 60, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
         "validation_psnr": round(run.best_psnr, 3),
-        "settings": {key: value for key, value in config.to_json().items() if key not in elsewhere},
+        "settings": run.settings,
         "started_from": run.started_from,
     }
 
@@ -247,46 +230,3 @@ def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:
         clean = np.pad(clean, [(0, GRID_SIDE - side) for side in clean.shape[:2]] + [(0, 0)])
         rows.append(side_by_side(denoiser, clean, GRID_LEVEL))
     save_image(Photo(np.concatenate(rows)), path)
-
-
-def save_checkpoint(run: Run, path: Path) -> None:
-    """Write the whole state, atomically: a crash leaves the old checkpoint."""
-    device = next(run.model.parameters()).device
-    state = {
-        "model": run.model.state_dict(),
-        "average": run.average.state_dict() if run.average is not None else None,
-        "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
-        "generator": run.generator.get_state(),
-        "torch_random": torch.get_rng_state(),
-        "cuda_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "counters": {name: getattr(run, name) for name in COUNTERS},
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def load_checkpoint(run: Run, path: Path) -> None:
-    """Put a run back to where save_checkpoint saw it. Raises ConfigError if the checkpoint is another network's."""
-    device = next(run.model.parameters()).device
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise ConfigError(f"{path} is damaged and can't be resumed; start anew in another --output-dir") from error
-    try:
-        if (state["average"] is None) != (run.average is None):
-            raise ValueError("one of the two has averaged weights")
-        run.model.load_state_dict(state["model"])
-        if run.average is not None:
-            run.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is a checkpoint of another kind of run; resume with its own settings") from error
-    run.generator.set_state(state["generator"])
-    torch.set_rng_state(state["torch_random"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda_random"], device)
-    for name, value in state["counters"].items():
-        setattr(run, name, value)

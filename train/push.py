@@ -128,7 +128,7 @@ the level. "unclipped" is the protocol of the literature, "8-bit" the same noise
 {_training_text(training)}
 
 ## Limits
-{CAMERA_LIMITS if training.get("settings", {}).get("camera_share") else GAUSSIAN_LIMITS}
+{CAMERA_LIMITS if any(part.get("camera_share") for part in _settings(training)) else GAUSSIAN_LIMITS}
 
 ## Licence
 The weights and the code are under Apache-2.0. {_terms_text(training)}
@@ -144,12 +144,27 @@ def _kind(name: str) -> str:
 def _training_text(training: dict[str, Any]) -> str:
     if not training:
         return "Not recorded."
-    settings = ", ".join(f"{key} {value}" for key, value in training.get("settings", {}).items() if value is not None)
     return (
         f"{training['steps']:,} steps, {training['crops']:,} crops, {training['minutes']:g} minutes on "
         f"{training['device']}; {training['validation_psnr']:.2f} dB on the validation photos (mean of levels 15, 25 "
-        f"and 50).{_epochs(training)}\n\nSettings: {settings}."
+        f"and 50).{_epochs(training)}\n\n{_settings_text(training)}"
     ) + _origin_text(training.get("started_from"))
+
+
+def _settings(training: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings a run began with, then those it went on with; older weights have just one set of them."""
+    settings = training.get("settings", [])
+    return settings if isinstance(settings, list) else [settings]
+
+
+def _settings_text(training: dict[str, Any]) -> str:
+    parts = []
+    for part in _settings(training):
+        listed = ", ".join(f"{key} {value}" for key, value in part.items() if key != "from_step" and value is not None)
+        parts.append(
+            f"From step {part['from_step']:,} on: {listed}." if part.get("from_step") else f"Settings: {listed}."
+        )
+    return "\n\n".join(parts)
 
 
 def _origin_text(started_from: dict[str, Any] | None) -> str:
