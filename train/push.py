@@ -16,6 +16,14 @@ from .evaluate import Result, markdown_table, network_size
 
 RESULTS_FILE, CARD_FILE = "results.json", "README.md"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
+PICTURES = {  # shown in the card where they are in the folder
+    "example.jpg": "A photo with noise, denoised, and as it was",
+    "chart.png": "PSNR against CPU time, beside published networks",
+}
+PEERS = """\
+Published for the same photos, unclipped noise of level 15, 25 and 50: CDnCNN-B, blind, 33.89, 31.23 and 27.92 dB (Zhang
+et al. 2017); FFDNet, told the level, 33.87, 31.21 and 27.96 (Zhang et al. 2018); DRUNet, told the level, 34.30, 31.69
+and 28.51 (Zhang et al. 2021), which is the goal."""
 
 DATA_TERMS = {
     "bsds500": "the 200 training photos of the Berkeley BSDS500 (Arbeláez et al. 2011), which are for non-commercial "
@@ -37,8 +45,8 @@ own, banding, hot pixels) may be left in or smeared, and texture that looks like
 def push(folder: str | Path, repo: str, private: bool = False, revision: str | None = None) -> str:
     """Put a model folder on the Hub in one commit, making the repository if needed; returns the commit's URL.
 
-    Only FILES are sent. The token is the client's own: HF_TOKEN or `hf auth login`. Raises WeightsError for a folder
-    that can't be loaded, ConfigError where the Hub refuses or can't be reached.
+    Only FILES and PICTURES are sent. The token is the client's own: HF_TOKEN or `hf auth login`. Raises WeightsError
+    for a folder that can't be loaded, ConfigError where the Hub refuses or can't be reached.
     """
     folder = Path(folder)
     load_weights(folder)  # nothing is published that load() would refuse
@@ -50,7 +58,7 @@ def push(folder: str | Path, repo: str, private: bool = False, revision: str | N
         commit = api.upload_folder(
             repo_id=repo,
             folder_path=folder,
-            allow_patterns=list(FILES),
+            allow_patterns=[*FILES, *PICTURES],
             revision=revision,
             commit_message=f"Add {folder.name}",
         )
@@ -83,11 +91,14 @@ def write_card(folder: str | Path) -> None:
     results_path = folder / RESULTS_FILE
     rows = json.loads(results_path.read_text(encoding="utf-8")) if results_path.is_file() else []
     results = [Result.from_json(row) for row in rows]
-    card = card_text(folder.name, weights.training, network_size(weights.model), results)
+    pictures = [f"![{text}]({name})" for name, text in PICTURES.items() if (folder / name).is_file()]
+    card = card_text(folder.name, weights.training, network_size(weights.model), results, pictures)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
-def card_text(name: str, training: dict[str, Any], size: tuple[float, float], results: list[Result]) -> str:
+def card_text(
+    name: str, training: dict[str, Any], size: tuple[float, float], results: list[Result], pictures: list[str]
+) -> str:
     """The model card in the Hub's form: metadata with every result, then what a person wants to know."""
     metadata = ModelCardData(
         license="apache-2.0",
@@ -100,6 +111,9 @@ def card_text(name: str, training: dict[str, Any], size: tuple[float, float], re
     )
     parameters, gmac = size
     table = markdown_table(results) if results else "Not measured yet: `python -m train evaluate --save` fills this in."
+    if any(row.dataset == "cbsd68" for row in results):
+        table += f"\n\n{PEERS}"
+    measured = "\n\n".join([table, *pictures])
     return f"""---
 {metadata.to_yaml()}
 ---
@@ -122,7 +136,7 @@ Gaussian noise of the given level (σ on the 0–255 scale), PSNR in dB; blind u
 the level. "unclipped" is the protocol of the literature, "8-bit" the same noise clipped and rounded as a file has it;
 "real" is a camera's own noise against the mean of many shots. Printed by `python -m train evaluate`.
 
-{table}
+{measured}
 
 ## Training
 {_training_text(training)}
