@@ -16,6 +16,7 @@ from denoiser import Denoiser, WeightsError
 from denoiser.page.endpoints import add_endpoints
 from denoiser.page.look import CSS, DIVIDER_KEYS, THEME
 from denoiser.page.tabs import clean_tab, many_tab, noisy_tab
+from denoiser.weights import BUNDLED_PHOTO
 
 TITLE = "Photo denoiser"
 INTRO = (
@@ -32,16 +33,19 @@ def load_model() -> tuple[Denoiser, str]:
     wanted = os.environ.get("DENOISER_MODEL", "").strip()
     revision = os.environ.get("DENOISER_REVISION", "").strip() or None
     if not wanted:
-        return denoiser.load(), "Running on the bundled weights."
+        return denoiser.load(BUNDLED_PHOTO), "Running on the bundled weights."
     try:
         model = denoiser.load(wanted, revision)
     except WeightsError as error:
-        return denoiser.load(), f"⚠️ Running on the bundled weights instead of {wanted}: {error}"
+        return denoiser.load(BUNDLED_PHOTO), f"⚠️ Running on the bundled weights instead of {wanted}: {error}"
     return model, f"Running on {wanted}" + (f" at {revision}." if revision else ".")
 
 
 def build_page(model: Denoiser, notice: str) -> gr.Blocks:
-    """The page for a denoiser, with a notice on the weights it runs on."""
+    """The page for a denoiser, with a notice on the weights it runs on.
+
+    Where Gaussian noise is added to a clean photo, the weights for just that do the rest.
+    """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEEP_SECONDS, KEEP_SECONDS)) as page:
         gr.Markdown(f"# {TITLE}\n{INTRO}")
         with gr.Tab("My photo is noisy"):
@@ -49,7 +53,7 @@ def build_page(model: Denoiser, notice: str) -> gr.Blocks:
         with gr.Tab("Many photos"):
             many_tab(model)
         with gr.Tab("Try it on a clean photo"):
-            clean_tab(model)
+            clean_tab(denoiser.load())
         gr.Markdown(notice, elem_id="notice")
         add_endpoints(model)
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)

@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-TILE = 768  # side of the part of the result that one tile gives
-OVERLAP = 48  # context on each side of it; beyond that the networks see changes of less than 1/255
+TILE = 1024  # side of the part of the result that one tile gives
+OVERLAP = 96  # context on each side of it; beyond that the networks see changes of less than 1/255
 ALIGNMENT = 16  # tiles start at multiples of this, so that strided convolutions fall as they do on the whole picture
 
 Progress = Callable[[int, int], None]  # called with (tiles done, tiles in all)

@@ -24,7 +24,8 @@ from .model import DenoisingAutoencoder, ModelConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT = "photo-denoiser/1"
-BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "base"
+BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "base"  # for Gaussian noise: what papers measure
+BUNDLED_PHOTO = BUNDLED.with_name("photo")  # for cameras' noise: what people's photos have
 
 MAX_CONFIG_BYTES = 1 << 20
 MAX_WEIGHTS_BYTES = 512 << 20

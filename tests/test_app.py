@@ -288,4 +288,4 @@ def test_the_weights_can_come_from_the_hub(hub, monkeypatch):
 def test_a_model_that_cannot_be_had_leaves_the_page_on_the_bundled_weights(hub, monkeypatch):
     monkeypatch.setenv("DENOISER_MODEL", "someone/nothing")
     model, notice = app.load_model()
-    assert model.weights.source == "base" and "someone/nothing" in notice and "bundled" in notice
+    assert model.weights.source == "photo" and "someone/nothing" in notice and "bundled" in notice

@@ -9,7 +9,7 @@ from gradio import media
 
 import denoiser
 from denoiser.tiling import OVERLAP, tiled
-from denoiser.weights import PLAIN_GIT_BYTES
+from denoiser.weights import BUNDLED, PLAIN_GIT_BYTES
 
 FOLDERS = sorted((Path(__file__).parent.parent / "weights").iterdir())
 
@@ -51,11 +51,12 @@ def test_a_higher_level_removes_more_without_a_jump(model, photo):
     assert removed[0] == 0 and (steps > 0).all() and steps.max() < 9
 
 
-def test_tiles_are_not_seen(model, photo):
+@pytest.mark.parametrize("name", ["base", "photo"])
+def test_tiles_are_not_seen(photo, name):
     """With the shipped weights, a photo in many small tiles equals the whole to within 1/255 everywhere."""
     pixels = denoiser.add_noise(photo, 50).pixels
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-    network = denoiser.load().weights.model
+    network = denoiser.load(BUNDLED.with_name(name)).weights.model
     with torch.inference_mode():
         whole = network(tensor).clamp(0, 1)
         parts = tiled(lambda tile: network(tile).clamp(0, 1), tensor, tile=128, overlap=OVERLAP)

@@ -12,6 +12,7 @@ from gradio import media
 import denoiser
 from denoiser import ImageError, Photo
 from denoiser.cli import main, plan
+from denoiser.weights import BUNDLED_PHOTO
 
 ROOT = Path(__file__).parent.parent
 rng = np.random.default_rng(0)
@@ -28,7 +29,7 @@ def photo(tmp_path):
 def test_one_photo_to_one_file_equals_the_python_api(photo, tmp_path):
     target = tmp_path / "clean.png"
     assert main([str(photo), "-o", str(target), "--level", "25"]) == 0
-    expected = denoiser.load()(denoiser.open_image(photo), 25)
+    expected = denoiser.load(BUNDLED_PHOTO)(denoiser.open_image(photo), 25)
     assert np.array_equal(denoiser.open_image(target).pixels, expected.pixels)
 
 
