@@ -17,8 +17,6 @@ from .errors import WeightsError
 MAX_WIDTH = 1024  # channels of one level; a config from the Hub that asks for more is refused
 MAX_LEVELS = 4  # a stride of 16, to which tiles are aligned
 MAX_BLOCKS = 64  # residual blocks of one level, likewise
-
-
 FADE_BELOW = 5 / 255  # sigma from which a steerable network takes its full effect
 
 
@@ -201,8 +199,11 @@ class ResidualBody(nn.Module):
             features = down(features)
         features = self.encoder[-1](features)
         for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
-            features = blocks(up(features) + skips.pop())
+            features = blocks(self.join(up(features), skips.pop()))
         return self.tail(features)
+
+    def join(self, upward: Tensor, skip: Tensor) -> Tensor:
+        return upward + skip
 
 
 class ResidualBlock(nn.Module):

@@ -79,22 +79,13 @@ class ConcatenatingBody(ResidualBody):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.mix = nn.ModuleList(nn.Conv2d(2 * width, width, kernel_size=1) for width in config.widths[:-1])
-        for mix in self.mix:
+        self.mix = nn.ModuleDict({str(width): nn.Conv2d(2 * width, width, 1) for width in config.widths[:-1]})
+        for mix in self.mix.values():
             nn.init.zeros_(mix.bias)
             mix.weight.data = torch.cat([torch.eye(mix.out_channels)] * 2, dim=1)[:, :, None, None]
 
-    def forward(self, picture_and_map: Tensor) -> Tensor:
-        features = self.head(picture_and_map)
-        skips = []
-        for blocks, down in zip(self.encoder, self.down, strict=False):
-            features = blocks(features)
-            skips.append(features)
-            features = down(features)
-        features = self.encoder[-1](features)
-        for up, mix, blocks in zip(*map(reversed, (self.up, self.mix, self.decoder)), strict=True):
-            features = blocks(mix(torch.cat([up(features), skips.pop()], dim=1)))
-        return self.tail(features)
+    def join(self, upward: Tensor, skip: Tensor) -> Tensor:
+        return self.mix[str(skip.shape[1])](torch.cat([upward, skip], dim=1))
 
 
 def concatenated_skips(network: DenoisingAutoencoder) -> None:
@@ -214,20 +205,19 @@ def run_variant(
     torch.manual_seed(config.seed)
     network = DenoisingAutoencoder(variant.shape)
     variant.change(network)
-    run, crops = start_run(config, device, network), 0
+    run = start_run(config, device, network)
     started = time.monotonic()
     with tqdm(total=60 * minutes, desc=name, unit="s", leave=False) as bar:
         while (progress := run_progress(config, run)) < 1:
             if sizes := variant.growing_crops:
                 config = replace(config, crop=sizes[min(int(progress * len(sizes)), len(sizes) - 1)])
             train_step(run, photos, config, learning_rate(config, run.step, progress))
-            crops += config.batch_size
             run.seconds = time.monotonic() - started
             bar.update(min(run.seconds, bar.total) - bar.n)
     model = run.measured_model.eval()
     denoiser = Denoiser(Weights(model, name), str(device))
     psnr = tuple(round(mean_psnr(denoiser, validation, level), 2) for level in LEVELS)
-    return Outcome(name, psnr, crops, network_size(model)[1], seconds_per_megapixel(model))
+    return Outcome(name, psnr, run.crops, network_size(model)[1], seconds_per_megapixel(model))
 
 
 def mean_psnr(denoiser: Denoiser, photos: list[np.ndarray], level: float) -> float:
