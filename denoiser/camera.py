@@ -76,6 +76,10 @@ class Camera:
     chroma_blur: Tensor
     sharpening: Tensor  # unsharp mask: amount, 0: none
     sharpening_blur: Tensor  # and sigma in pixels
+    luma_reduction: Tensor  # share of the noise's finest grain that noise reduction takes away, 0: none
+    luma_reach: Tensor  # and sigma in pixels of the grain that it leaves
+    chroma_reduction: Tensor
+    chroma_reach: Tensor
     compressed: Tensor  # bool: stored as JPEG; where false, losslessly
     quality: Tensor  # of the JPEG, as libjpeg counts: whole numbers, 1 to 100
     halved_chroma: Tensor  # bool: 4:2:0; where false, 4:4:4
@@ -100,8 +104,9 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     mixture = uniform(1e-3, 1, len(XYZ_TO_SENSOR), 1, 1)
     sensor = (mixture * constant(XYZ_TO_SENSOR, mixture)).sum(1) @ constant(SRGB_TO_XYZ, mixture)
     balance = torch.cat([uniform(1.9, 2.4), uniform(1.0, 1.0), uniform(1.5, 1.9)], 1)
-    shot_log = uniform(-10, -4)  # shot from 4.5e-5 to 1.8e-2; Brooks et al.: 1e-4 to 1.2e-2
+    shot_log = uniform(-10, -3.5)  # shot from 4.5e-5 to 3.0e-2; Brooks et al.: 1e-4 to 1.2e-2
     luma_blur = share(0.75) * uniform(0.3, 1.2)  # phones and cameras of today smooth a lot
+    luma_reduction = share(0.6) * uniform(0, 1)
     return Camera(
         tone=uniform(0.05, 1),
         to_sensor=sensor / sensor.sum(-1, keepdim=True),
@@ -114,6 +119,10 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
         chroma_blur=torch.maximum(luma_blur, share(0.8) * uniform(0.5, 3.0)),
         sharpening=share(0.5) * uniform(0, 1),
         sharpening_blur=uniform(0.7, 1.2),
+        luma_reduction=luma_reduction,
+        luma_reach=uniform(0.5, 3.0),
+        chroma_reduction=torch.maximum(luma_reduction, share(0.6) * uniform(0, 1)),
+        chroma_reach=uniform(0.5, 6.0),
         compressed=share(0.78),
         quality=(100 - 40 * uniform(0, 1) ** 3).round(),
         halved_chroma=share(0.5),
@@ -143,6 +152,18 @@ def retouch(pixels: Tensor, camera: Camera) -> Tensor:
     luma, chroma = blur(luma, camera.luma_blur), blur(chroma, camera.chroma_blur)
     luma = luma + camera.sharpening * (luma - blur(luma, camera.sharpening_blur))
     return mix(torch.cat([luma, chroma], dim=1), constant(YCC_TO_RGB, pixels)).clamp(0, 1)
+
+
+def reduce_noise(error: Tensor, camera: Camera) -> Tensor:
+    """What a camera's noise reduction leaves of the noise, the difference of noisy and clean: its coarse grain.
+
+    Filters that keep edges (bilateral: Tomasi & Manduchi 1998) average along what they take for the picture. Taken to
+    their ideal, they act on the noise alone: sharp pictures with blotches.
+    """
+    luma, chroma = mix(error, constant(RGB_TO_YCC, error)).split([1, 2], dim=1)
+    luma = torch.lerp(luma, blur(luma, camera.luma_reach), camera.luma_reduction)
+    chroma = torch.lerp(chroma, blur(chroma, camera.chroma_reach), camera.chroma_reduction)
+    return mix(torch.cat([luma, chroma], dim=1), constant(YCC_TO_RGB, error))
 
 
 def tone_curve(pixels: Tensor, strength: Tensor) -> Tensor:

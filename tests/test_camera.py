@@ -48,11 +48,15 @@ def test_cameras_are_drawn_for_each_picture_within_their_ranges():
     drawn = camera.draw_camera(5000, generator())
     for name, low, high in [
         ("tone", 0.05, 1),
-        ("shot", 4.5e-5, 1.83e-2),
+        ("shot", 4.5e-5, 3.02e-2),
         ("luma_blur", 0, 1.2),
         ("chroma_blur", 0, 3),
         ("sharpening", 0, 1),
         ("sharpening_blur", 0.7, 1.2),
+        ("luma_reduction", 0, 1),
+        ("luma_reach", 0.5, 3),
+        ("chroma_reduction", 0, 1),
+        ("chroma_reach", 0.5, 6),
         ("quality", 60, 100),
     ]:
         values = getattr(drawn, name)
@@ -62,6 +66,8 @@ def test_cameras_are_drawn_for_each_picture_within_their_ranges():
     for name, share in [("mosaic", 0.7), ("gradients", 0.5), ("compressed", 0.78), ("halved_chroma", 0.5)]:
         assert getattr(drawn, name).float().mean().item() == pytest.approx(share, abs=0.03)
     assert (drawn.chroma_blur >= drawn.luma_blur).all()
+    assert (drawn.chroma_reduction >= drawn.luma_reduction).all()
+    assert (drawn.luma_reduction == 0).float().mean().item() == pytest.approx(0.4, abs=0.03)
     assert (drawn.quality == drawn.quality.round()).all()
     assert 0.6 < (drawn.quality >= 85).float().mean() < 0.8
 
@@ -226,6 +232,24 @@ def test_retouching_blurs_chroma_and_sharpens_luma_apart():
         assert luma_factor[0] < new_luma.std() / luma.std() < luma_factor[1]
         for before, after in zip(chroma, new_chroma, strict=True):
             assert chroma_factor[0] < after.std() / before.std() < chroma_factor[1]
+
+
+def test_no_noise_reduction_is_the_identity(photo_tensor):
+    shots = cameras(1, luma_reduction=0.0, chroma_reduction=0.0)
+    torch.testing.assert_close(camera.reduce_noise(photo_tensor, shots), photo_tensor)
+
+
+def test_noise_reduction_takes_its_share_of_the_fine_grain_and_leaves_the_coarse():
+    to_ycc = camera.constant(camera.RGB_TO_YCC, COLORS)
+    error = 0.05 * torch.randn(1, 3, 256, 256, generator=generator())
+    shots = cameras(1, luma_reduction=0.6, luma_reach=1.0, chroma_reduction=0.9, chroma_reach=2.0)
+    reduced = camera.reduce_noise(error, shots)
+    spectra = [torch.fft.rfft2(camera.mix(noise, to_ycc)).abs().square()[0] for noise in (error, reduced)]
+    before, after = (spectrum[..., torch.fft.rfftfreq(256) > 0.4].sum((1, 2)) for spectrum in spectra)
+    left = 1 - torch.tensor([0.6, 0.9, 0.9])
+    torch.testing.assert_close(after / before, left.square(), rtol=0.05, atol=0)
+    coarse_before, coarse_after = (camera.blur(noise, per_picture(8.0)) for noise in (error, reduced))
+    assert coarse_after.std() > 0.9 * coarse_before.std()
 
 
 # JPEG
