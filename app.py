@@ -14,7 +14,7 @@ import gradio as gr
 import denoiser
 from denoiser import Denoiser, WeightsError
 from denoiser.page.endpoints import add_endpoints
-from denoiser.page.look import CSS, DIVIDER_KEYS, THEME
+from denoiser.page.look import CSS, PAGE_SCRIPT, THEME
 from denoiser.page.tabs import clean_tab, many_tab, noisy_tab
 from denoiser.weights import BUNDLED_PHOTO
 
@@ -65,7 +65,7 @@ def launch(page: gr.Blocks, **options: Any) -> None:
     page.launch(
         theme=THEME,
         css=CSS,
-        js=DIVIDER_KEYS,
+        js=PAGE_SCRIPT,
         max_file_size=MAX_UPLOAD,
         run_history=False,
         footer_links=footer,

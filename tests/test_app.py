@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from gradio import media
 from gradio_client import Client, exceptions, handle_file
+from playwright.sync_api import expect, sync_playwright
 
 import app
 import denoiser
@@ -50,8 +52,6 @@ def browser():
     if CHROMIUM is None:
         assert not os.environ.get("REQUIRE_BROWSER"), "this run must drive a browser, and there is no chromium"
         pytest.skip("needs chromium (apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as started:
         yield started
 
@@ -146,6 +146,29 @@ def test_what_was_removed_is_shown(page, noisy_file, model, tmp_path):
     assert psnr(denoiser.open_image(path), denoiser.residual(noisy, model(noisy))) > 20
 
 
+def test_at_actual_size_a_pixel_is_a_pixel_and_the_picture_can_be_moved(page, noisy_file):
+    drop(page, noisy_file)
+    page.get_by_label("Actual size").check()
+    page.locator("#result.actual-size").wait_for()
+    images = page.locator("#result img")
+    places = "images => images.map(image => [getComputedStyle(image).objectFit, getComputedStyle(image).objectPosition])"
+    assert images.evaluate_all(places) == [["none", "50% 50%"]] * 2
+    x, y, width, height = images.first.bounding_box().values()
+    page.mouse.move(x + 30, y + height / 2)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + height / 2 + 20)
+    page.mouse.up()
+    dragged = images.evaluate_all(places)
+    assert dragged[0] == dragged[1] != ["none", "50% 50%"]
+    page.locator("#result [role=slider]").focus()
+    page.keyboard.press("Shift+ArrowUp")
+    moved = images.evaluate_all(places)
+    assert moved[0] == moved[1] != dragged[0]
+    page.get_by_label("Before / after").check()
+    page.locator("#result:not(.actual-size)").wait_for()
+    assert images.first.evaluate("image => getComputedStyle(image).objectFit") == "contain"
+
+
 def test_the_divider_moves_by_the_arrow_keys(page, noisy_file):
     drop(page, noisy_file)
     divider = page.get_by_role("slider", name="Divider between before and after")
@@ -206,13 +229,36 @@ def test_of_many_photos_a_bad_one_is_named_and_the_rest_is_in_the_zip(page, nois
     assert np.array_equal(denoiser.open_image(tmp_path / "2-holiday-denoised.png").pixels, expected)
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(browser, url, noisy_file):
+def test_on_a_phone_the_result_comes_into_view_and_nothing_is_wider_than_the_screen(browser, url, noisy_file):
     with browser.new_context(viewport={"width": 390, "height": 844}) as context:
         page = context.new_page()
         page.goto(url, wait_until="domcontentloaded")
         page.get_by_role("button", name="Denoise", exact=True).wait_for()
         drop(page, noisy_file)
+        expect(page.locator("#details")).to_be_in_viewport()
+        expect(page.locator("#result")).to_be_in_viewport(ratio=0.9)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_that_is_ours(browser, url, noisy_file, theme):
+    def problems():
+        found = Axe().run(page).response["violations"]
+        return {item["id"] for item in found if item["impact"] in ("serious", "critical")}
+
+    gradios = {"aria-prohibited-attr"}  # its empty before/after slider
+    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
+        page = context.new_page()
+        page.goto(f"{url}?__theme={theme}", wait_until="domcontentloaded")
+        page.get_by_role("button", name="Denoise", exact=True).wait_for()
+        drop(page, noisy_file)
+        assert problems() <= gradios
+        page.get_by_label("What was removed").first.check()
+        page.locator("#residual img").wait_for()
+        assert problems() <= gradios
+        for tab in ("Many photos", "Try it on a clean photo"):
+            page.get_by_role("tab", name=tab).click()
+            assert problems() <= gradios
 
 
 def test_a_clean_photo_shows_what_the_denoiser_gains(page):

@@ -15,7 +15,9 @@ import denoiser
 from denoiser import DenoiserError, Photo
 from denoiser.image_io import WRITE_FORMATS
 
-COMPARISON, RESIDUAL = "Before / after", "What was removed"
+from .look import ACTUAL_SIZE_CLASS
+
+COMPARISON, ACTUAL_SIZE, RESIDUAL = VIEWS = ("Before / after", "Actual size", "What was removed")
 # What a noise level looks like, by the first limit that it is below.
 NOISE_WORDS = {3: "hardly any", 10: "a little", 22: "a good deal", 45: "much", 1000: "very much"}
 
@@ -73,14 +75,15 @@ def stoppable(steps: Iterator, progress: gr.Progress | None = None, outputs: int
 
 
 def show(state: Held, amount: float, view: str) -> tuple[gr.ImageSlider, gr.Image]:
-    """What the page shows of a result: the comparison or what was removed."""
+    """What the page shows of a result: the comparison, whole or at one pixel of the screen each, or what was removed."""
     mixed = denoiser.blend(state.photo, state.clean, amount / 100)
     if view == RESIDUAL:
         path = preview(denoiser.residual(state.photo, mixed), state.folder, f"residual-{amount:g}")
         return gr.ImageSlider(visible=False), gr.Image(str(path), visible=True)
     before = preview(state.photo, state.folder, "before")
     after = preview(mixed, state.folder, f"after-{amount:g}")
-    return gr.ImageSlider((str(before), str(after)), visible=True), gr.Image(visible=False)
+    look = ACTUAL_SIZE_CLASS if view == ACTUAL_SIZE else ""
+    return gr.ImageSlider((str(before), str(after)), visible=True, elem_classes=look), gr.Image(visible=False)
 
 
 def preview(photo: Photo, folder: Path, name: str) -> Path:

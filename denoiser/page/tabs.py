@@ -17,6 +17,7 @@ from denoiser import MAX_LEVEL, Denoiser, DenoiserError
 from .parts import (
     COMPARISON,
     RESIDUAL,
+    VIEWS,
     Held,
     before_after,
     in_words,
@@ -38,6 +39,7 @@ EXAMPLES = {"tower.jpg": 15, "cheetah.jpg": 25, "groot.jpeg": 40, "lion.jpg": 60
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 FORMATS = {"Like the upload": None, "JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif"}
 PRESS = "() => document.querySelector('#{0} a, #{0} button, a#{0}, button#{0}').click()"  # what can't be seen
+SHOW_RESULT = "() => document.querySelector('#details').scrollIntoView({block: 'nearest'})"  # on a phone it is far below
 
 
 def noisy_tab(model: Denoiser) -> None:
@@ -55,13 +57,21 @@ def noisy_tab(model: Denoiser) -> None:
                 noisy_examples(), upload, label="Or pick one with noise added", elem_id="examples-noisy"
             )
         with gr.Column(scale=2):
-            view = gr.Radio([COMPARISON, RESIDUAL], value=COMPARISON, show_label=False, elem_id="view")
+            view = gr.Radio(list(VIEWS), value=COMPARISON, show_label=False, elem_id="view")
             pair = before_after("Before / after", elem_id="result")
-            residual = gr.Image(type="filepath", label=RESIDUAL, interactive=False, visible=False, elem_id="residual")
+            residual = gr.Image(
+                type="filepath",
+                label=RESIDUAL,
+                alt_text=RESIDUAL,
+                interactive=False,
+                visible=False,
+                buttons=["fullscreen"],
+                elem_id="residual",
+            )
             details = gr.Markdown(elem_id="details")
             with gr.Row():
-                kind = gr.Dropdown(list(FORMATS), label="Format", elem_id="format")
-                quality = gr.Slider(1, 100, 95, step=1, label="JPEG quality", elem_id="quality")
+                kind = gr.Dropdown(list(FORMATS), label="Format", min_width=240, elem_id="format")
+                quality = gr.Slider(1, 100, 95, step=1, label="JPEG quality", min_width=240, elem_id="quality")
             without_place = gr.Checkbox(False, label="Remove the location from the file", elem_id="location")
             save = gr.Button("Download", interactive=False, elem_id="download")
             file = gr.DownloadButton("File", visible="hidden", elem_id="file")
@@ -117,6 +127,8 @@ def noisy_tab(model: Denoiser) -> None:
         gr.on([start.click, automatic.input], run, [upload, automatic, strength, amount, view], results, **busy),
         strength.input(run_at_level, [upload, strength, amount, view], results, trigger_mode="always_last", **busy),
     ]
+    for finished in runs[:2]:
+        finished.success(None, js=SHOW_RESULT, api_visibility="private")
     stop.click(None, cancels=runs, queue=False, api_visibility="private")
     gr.on([amount.input, view.input], show_again, [held, amount, view], [pair, residual], concurrency_limit=4, **quick)
     upload.clear(forget, None, [held, pair, residual, details, save], queue=False, api_visibility="private")
