@@ -151,7 +151,9 @@ def test_at_actual_size_a_pixel_is_a_pixel_and_the_picture_can_be_moved(page, no
     page.get_by_label("Actual size").check()
     page.locator("#result.actual-size").wait_for()
     images = page.locator("#result img")
-    places = "images => images.map(image => [getComputedStyle(image).objectFit, getComputedStyle(image).objectPosition])"
+    places = (
+        "images => images.map(image => [getComputedStyle(image).objectFit, getComputedStyle(image).objectPosition])"
+    )
     assert images.evaluate_all(places) == [["none", "50% 50%"]] * 2
     x, y, width, height = images.first.bounding_box().values()
     page.mouse.move(x + 30, y + height / 2)
