@@ -22,9 +22,9 @@ CSS = f"""
 .{ACTUAL_SIZE_CLASS} img {{ object-fit: none !important; object-position: var(--pan-x, 50%) var(--pan-y, 50%) }}
 .{ACTUAL_SIZE_CLASS} .wrap {{ cursor: grab; touch-action: none }}
 """
-# What Gradio leaves out: its before/after divider can't be reached without a mouse, so it gets a role, a name, focus and
-# the arrow keys; examples get the names of their files; at actual size the picture can be dragged, or moved by the
-# arrow keys with Shift.
+# What Gradio leaves out: its before/after divider can't be reached without a mouse, so it gets a role, a name, focus
+# and the arrow keys; examples get the names of their files; at actual size the picture can be dragged, or moved by
+# the arrow keys with Shift.
 PAGE_SCRIPT = """() => {
   const drag = (divider, step) => {
     const box = divider.getBoundingClientRect();
@@ -62,7 +62,8 @@ PAGE_SCRIPT = """() => {
       event.preventDefault();
     });
     frame.addEventListener('pointermove', event => {
-      if (atActualSize() && event.buttons && !divider.contains(event.target)) pan(frame, event.movementX, event.movementY);
+      const dragged = event.buttons && !divider.contains(event.target);
+      if (dragged && atActualSize()) pan(frame, event.movementX, event.movementY);
     });
     frame.addEventListener('dragstart', event => event.preventDefault());
   });

@@ -75,7 +75,7 @@ def stoppable(steps: Iterator, progress: gr.Progress | None = None, outputs: int
 
 
 def show(state: Held, amount: float, view: str) -> tuple[gr.ImageSlider, gr.Image]:
-    """What the page shows of a result: the comparison, whole or at one pixel of the screen each, or what was removed."""
+    """What the page shows of a result: the comparison, whole or pixel by pixel, or what was removed."""
     mixed = denoiser.blend(state.photo, state.clean, amount / 100)
     if view == RESIDUAL:
         path = preview(denoiser.residual(state.photo, mixed), state.folder, f"residual-{amount:g}")
