@@ -1,4 +1,4 @@
-"""A hundred bad uploads and as many bad numbers through the page's API: each gets its message, and the page lives on."""
+"""A hundred bad uploads and a dozen bad levels through the page's API: each gets its message, the page lives on."""
 
 import io
 import struct

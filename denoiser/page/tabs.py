@@ -39,9 +39,7 @@ EXAMPLES = {"tower.jpg": 15, "cheetah.jpg": 25, "groot.jpeg": 40, "lion.jpg": 60
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 FORMATS = {"Like the upload": None, "JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif"}
 PRESS = "() => document.querySelector('#{0} a, #{0} button, a#{0}, button#{0}').click()"  # what can't be seen
-SHOW_RESULT = (
-    "() => document.querySelector('#details').scrollIntoView({block: 'nearest'})"  # on a phone it is far below
-)
+SHOW_RESULT = "() => document.querySelector('#details').scrollIntoView({block: 'nearest'})"  # far below on a phone
 
 
 def noisy_tab(model: Denoiser) -> None:
