@@ -1,11 +1,11 @@
 """The page in a real browser, and its endpoint through the real client."""
 
 import os
-import shutil
 import time
 import zipfile
 from pathlib import Path
 
+import chromium
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -16,8 +16,6 @@ from playwright.sync_api import expect, sync_playwright
 import app
 import denoiser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LEVEL = 25
 
 
@@ -49,10 +47,10 @@ def noisy_file(clean, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
+    if chromium.CHROMIUM is None:
         assert not os.environ.get("REQUIRE_BROWSER"), "this run must drive a browser, and there is no chromium"
         pytest.skip("needs chromium (apt-get install chromium)")
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as started:
+    with sync_playwright() as playwright, chromium.launch(playwright) as started:
         yield started
 
 

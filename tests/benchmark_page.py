@@ -1,0 +1,181 @@
+"""What the page costs on this machine: `python -m tests.benchmark_page`, on one that does nothing else.
+
+Where the time goes between dropping a photo and seeing it clean in Chromium, what a big photo takes, and whether twenty
+visitors at once are all served in flat memory. Memory is read from /proc: Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import httpx
+import numpy as np
+from gradio import media
+from gradio_client import Client, handle_file
+from playwright.sync_api import Browser, sync_playwright
+
+import denoiser
+from denoiser.weights import BUNDLED_PHOTO
+
+from . import chromium
+
+ROOT = Path(__file__).resolve().parent.parent
+LEVEL, ROUNDS, WAIT_MS = 25, 5, 600_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the page: first result, a big photo, many visitors.")
+    parser.add_argument("--big", type=int, default=24, help="megapixels of the big photo (default: 24)")
+    parser.add_argument("--visitors", type=int, default=20, help="how many ask at once (default: 20)")
+    parser.add_argument("--requests", type=int, default=200, help="how many requests in all (default: 200)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright, server() as (url, process):
+        folder = Path(folder)
+        with chromium.launch(playwright) as browser:
+            print(first_result(browser, url, write_photo(folder, 1)))
+            print(big_photo(browser, url, process, write_photo(folder, options.big)))
+        print(load_test(url, process, write_photo(folder, 0.1), options.visitors, options.requests))
+
+
+@contextmanager
+def server() -> Iterator[tuple[str, int]]:
+    """The page in a process of its own: its address and process id."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = time.perf_counter()
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        while True:
+            try:
+                httpx.get(url)
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        print(f"The page is up after {time.perf_counter() - started:.1f} s, at {memory(process.pid):.2f} GB.\n")
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def write_photo(folder: Path, megapixels: float) -> Path:
+    """A noisy photo of about so many megapixels, 4:3, as JPEG."""
+    height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
+    tile = denoiser.open_image(media.get_image("tower.jpg")).pixels
+    shape = (height, height * 4 // 3)
+    pixels = np.tile(tile, (shape[0] // tile.shape[0] + 1, shape[1] // tile.shape[1] + 1, 1))[: shape[0], : shape[1]]
+    path = folder / f"{megapixels:g}-megapixels.jpg"
+    denoiser.save_image(denoiser.add_noise(denoiser.Photo(pixels), LEVEL), path)
+    return path
+
+
+def first_result(browser: Browser, url: str, path: Path) -> str:
+    """Where the time goes between dropping a photo and seeing it clean."""
+    model = denoiser.load(BUNDLED_PHOTO)
+    photo = denoiser.open_image(path)
+    clean = model(photo)
+    stages = {
+        "open the file": lambda: denoiser.open_image(path),
+        "estimate the level": lambda: model.estimate_level(photo.pixels),
+        "the model": lambda: model(photo),
+        "write two previews": lambda: [denoiser.save_image(item, path.with_stem("p")) for item in (photo, clean)],
+    }
+    seconds = {name: timed(stage) for name, stage in stages.items()}
+    page = open_page(browser, url)
+    whole = []
+    for _ in range(ROUNDS + 1):
+        whole.append(drop(page, path))
+        page.get_by_label("Remove Image").click()
+    page.close()
+    seconds["dropped to seen, in Chromium"] = median(whole[1:])
+    lines = [f"| {photo.width}×{photo.height} | seconds | ÷ the model |", "|---|---|---|"]
+    lines += [f"| {name} | {took:.2f} | {took / seconds['the model']:.2f} |" for name, took in seconds.items()]
+    return "\n".join(lines) + "\n"
+
+
+def big_photo(browser: Browser, url: str, process: int, path: Path) -> str:
+    """A big photo, from dropping to the file at hand."""
+    page = open_page(browser, url)
+    seen = drop(page, path)
+    started = time.perf_counter()
+    with page.expect_download(timeout=WAIT_MS) as download:
+        page.locator("#download").click()
+    size = download.value.path().stat().st_size / 1e6
+    page.close()
+    return (
+        f"{path.stem}: seen after {seen:.0f} s, downloaded ({size:.0f} MB) {time.perf_counter() - started:.1f} s after "
+        f"the click. The page took at most {memory(process, peak=True):.2f} GB.\n"
+    )
+
+
+def load_test(url: str, process: int, path: Path, visitors: int, requests: int) -> str:
+    """Visitors who all ask at once, again and again."""
+    clients = [Client(url, verbose=False) for _ in range(visitors)]
+    held = {}
+
+    def ask(number: int) -> float:
+        started = time.perf_counter()
+        clients[number % visitors].predict(handle_file(path), None, api_name="/denoise")
+        return time.perf_counter() - started
+
+    done, waited = 0, []
+    with ThreadPoolExecutor(visitors) as pool:
+        while done < requests:
+            waited += pool.map(ask, range(visitors))
+            done += visitors
+            held[done] = memory(process)
+    first, *_, last = held.values()
+    return (
+        f"{visitors} visitors at once: {done} of {done} requests served, {median(waited):.1f} s each on the median, "
+        f"{max(waited):.1f} s at most. Memory {first:.2f} GB after {visitors}, {last:.2f} GB after {done}.\n"
+    )
+
+
+def timed(stage: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(ROUNDS + 1):
+        started = time.perf_counter()
+        stage()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[1:])
+
+
+def open_page(browser: Browser, url: str):
+    page = browser.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(url, wait_until="domcontentloaded")
+    page.get_by_role("button", name="Denoise", exact=True).wait_for()
+    return page
+
+
+def drop(page, path: Path) -> float:
+    """Seconds from giving the page a photo to both pictures of the comparison being decoded."""
+    started = time.perf_counter()
+    page.locator("#noisy input[type=file]").set_input_files(path)
+    page.locator("#result img").nth(1).wait_for()
+    page.locator("#result img").evaluate_all("images => Promise.all(images.map(image => image.decode()))")
+    return time.perf_counter() - started
+
+
+def memory(process: int, peak: bool = False) -> float:
+    """GB that a process holds, or held at most."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM" if peak else "VmRSS")) * 1024 / 1e9
+
+
+if __name__ == "__main__":
+    main()
