@@ -33,6 +33,7 @@ GIVEN = {
     "camera_data": (["photos", "more"], ("photos", "more")),
     "clean_share": (["0.25"], 0.25),
     "loss": (["mse"], "mse"),
+    "drift_weight": (["20"], 20.0),
     "balance_levels": ([], True),
     "optimizer": (["adamw"], "adamw"),
     "learning_rate": (["3e-4"], 3e-4),

@@ -45,6 +45,7 @@ class TrainConfig:
     clean_share: float = setting(0.0, "share of the crops that get no noise at all")
 
     loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "charbonnier", "mse"))
+    drift_weight: float = setting(0.0, "how much an error in a crop's mean colour counts beside those in its pixels")
     balance_levels: bool = setting(True, "weigh crops so that all noise levels count alike")
     optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
     learning_rate: float = setting(4e-4, "peak learning rate")
@@ -74,7 +75,7 @@ class TrainConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup_steps", "max_grad_norm", "weight_decay"):
+        for name in ("warmup_steps", "max_grad_norm", "weight_decay", "drift_weight"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0")
         if self.max_minutes is not None and not self.max_minutes > 0:

@@ -10,7 +10,6 @@ from denoiser.model import DenoisingAutoencoder
 from .config import TrainConfig
 
 ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
-DRIFT_GAIN = 10.0  # an error in a crop's mean colour counts as much as so much of an error in every pixel
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 CHARBONNIER_EPSILON = 1e-3  # errors below it count squared (Charbonnier et al. 1994)
 PIXEL_LOSSES = {
@@ -27,7 +26,7 @@ def training_loss(
 
     Some crops are denoised with the true level, so that the network obeys it, the others with the estimate, so that it
     learns to live with the estimator's errors. The estimator itself learns from the true level alone. A shift of the
-    colours too small to matter pixel by pixel is seen in the whole, so it is minimised beside the pixels' errors.
+    colours too small to matter pixel by pixel is seen in the whole, so the config can make it count.
     """
     pixel_loss = PIXEL_LOSSES[config.loss]
     level = sigma.mean(dim=(1, 2, 3), keepdim=True)
@@ -41,6 +40,6 @@ def training_loss(
     restored = model(noisy, torch.where(told, sigma, estimate.detach()))
     error = restored - clean
     denoising_loss = (weight * pixel_loss(error)).mean()
-    drift_loss = (weight * pixel_loss(DRIFT_GAIN * error.mean(dim=(2, 3), keepdim=True))).mean()
+    drift_loss = (weight * pixel_loss(error.mean(dim=(2, 3), keepdim=True))).mean()
     estimator_loss = ((estimate - sigma).abs() / (sigma + LEVEL_FLOOR)).mean()
-    return denoising_loss + drift_loss + ESTIMATOR_WEIGHT * estimator_loss, restored
+    return denoising_loss + config.drift_weight * drift_loss + ESTIMATOR_WEIGHT * estimator_loss, restored
