@@ -8,8 +8,9 @@ import torch
 from gradio import media
 
 import denoiser
+from denoiser import noise
 from denoiser.tiling import OVERLAP, tiled
-from denoiser.weights import BUNDLED, PLAIN_GIT_BYTES
+from denoiser.weights import BUNDLED, BUNDLED_PHOTO, PLAIN_GIT_BYTES
 
 FOLDERS = sorted((Path(__file__).parent.parent / "weights").iterdir())
 
@@ -17,6 +18,11 @@ FOLDERS = sorted((Path(__file__).parent.parent / "weights").iterdir())
 @pytest.fixture(scope="module")
 def model():
     return denoiser.load()
+
+
+@pytest.fixture(scope="module")
+def photo_model():
+    return denoiser.load(BUNDLED_PHOTO)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +55,32 @@ def test_a_higher_level_removes_more_without_a_jump(model, photo):
     ]
     steps = np.diff(removed)
     assert removed[0] == 0 and (steps > 0).all() and steps.max() < 9
+
+
+def as_taken(photo, seed):
+    """A photo as one of the simulated cameras takes it: uint8, of even sides."""
+    even = photo.pixels[: photo.height // 2 * 2, : photo.width // 2 * 2]
+    clean = torch.from_numpy(even).permute(2, 0, 1)[None].float() / 255
+    taken = noise.camera(clean, torch.Generator().manual_seed(seed))[0][0]
+    return (taken.permute(1, 2, 0) * 255).round().byte().numpy()
+
+
+@pytest.mark.parametrize("name", ["tower.jpg", "cheetah.jpg", "groot.jpeg", "lion.jpg"])
+def test_the_mean_colour_stays(photo_model, name):
+    """By less than 0.2/255, with a camera's noise, a little Gaussian noise, and none."""
+    photo = denoiser.open_image(media.get_image(name))
+    for pixels in (photo.pixels, denoiser.add_noise(photo, 5).pixels, *(as_taken(photo, seed) for seed in range(4))):
+        shift = photo_model.denoise(pixels).mean(axis=(0, 1)) - pixels.mean(axis=(0, 1))
+        assert np.abs(shift).max() < 0.2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_strength_is_a_smooth_control_on_a_camera_s_noise(photo_model, photo, seed):
+    noisy = as_taken(photo, seed).astype(float)
+    levels = (0, 1, 2, 4, 8, 16, 32)
+    removed = [np.sqrt(np.mean((photo_model.denoise(noisy.astype(np.uint8), level) - noisy) ** 2)) for level in levels]
+    assert removed[0] == 0 and (np.diff(removed) > -0.05).all()
+    assert removed[-1] > 1.3 * removed[3]
 
 
 @pytest.mark.parametrize("name", ["base", "photo"])
