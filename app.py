@@ -7,6 +7,8 @@ Run it with `python app.py`. DENOISER_MODEL takes the weights from a Hugging Fac
 from __future__ import annotations
 
 import os
+import threading
+from concurrent import futures
 from typing import Any
 
 import gradio as gr
@@ -26,19 +28,39 @@ INTRO = (
 KEEP_SECONDS = 3600  # uploads and results are deleted after this long
 MAX_WAITING = 32  # visitors in the queue; a further one is asked to come back
 MAX_UPLOAD = "200mb"
+HUB_SECONDS = 10  # the client itself tries a Hub that is down for 23
 
 
 def load_model() -> tuple[Denoiser, str]:
-    """The denoiser that the environment asks for, and a sentence for the page on which weights it runs."""
+    """The denoiser that the environment asks for, and a sentence for the page on which weights it runs.
+
+    Weights that can't be had within HUB_SECONDS leave the page on the bundled ones.
+    """
     wanted = os.environ.get("DENOISER_MODEL", "").strip()
     revision = os.environ.get("DENOISER_REVISION", "").strip() or None
-    if not wanted:
-        return denoiser.load(BUNDLED_PHOTO), "Running on the bundled weights."
+    problem = ""
+    if wanted:
+        loading = futures.Future()
+        threading.Thread(target=settle, args=(loading, wanted, revision), daemon=True).start()
+        try:
+            model = loading.result(HUB_SECONDS)
+            where = f"{wanted} at {revision}" if revision else wanted
+            return model, f"Running on {where}, under {model.weights.license or 'a licence that it does not name'}."
+        except WeightsError as error:
+            problem = str(error)
+        except TimeoutError:
+            problem = f"The Hub took over {HUB_SECONDS} s. They are fetched on; start the page again to use them."
+    bundled = denoiser.load(BUNDLED_PHOTO)
+    if problem:
+        return bundled, f"⚠️ Running on the bundled weights instead of {wanted}: {problem}"
+    return bundled, f"Running on the bundled weights {bundled.weights.source!r}, under {bundled.weights.license}."
+
+
+def settle(loading: futures.Future, source: str, revision: str | None) -> None:
     try:
-        model = denoiser.load(wanted, revision)
-    except WeightsError as error:
-        return denoiser.load(BUNDLED_PHOTO), f"⚠️ Running on the bundled weights instead of {wanted}: {error}"
-    return model, f"Running on {wanted}" + (f" at {revision}." if revision else ".")
+        loading.set_result(denoiser.load(source, revision))
+    except Exception as error:
+        loading.set_exception(error)
 
 
 def build_page(model: Denoiser, notice: str) -> gr.Blocks:

@@ -27,8 +27,8 @@ FORMAT = "photo-denoiser/1"
 BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "base"  # for Gaussian noise: what papers measure
 BUNDLED_PHOTO = BUNDLED.with_name("photo")  # for cameras' noise: what people's photos have
 
-MAX_CONFIG_BYTES = 1 << 20
-MAX_WEIGHTS_BYTES = 512 << 20
+LIMITS = {CONFIG_FILE: 1 << 20, WEIGHTS_FILE: 512 << 20}  # bytes
+LICENSE = "apache-2.0"  # of what is saved here
 PLAIN_GIT_BYTES = 10_000_000  # a Space's plain git takes no larger file: above it, kernels are stored as int8
 SCALE = ".int8_scale"  # the tensor beside an int8 kernel: float32, one for each slice of the first dimension
 
@@ -40,6 +40,7 @@ class Weights:
     model: DenoisingAutoencoder
     source: str  # the folder's name or the Hub repository
     revision: str | None = None  # what was asked of the Hub
+    license: str = ""  # as config.json has it; empty where it says nothing
     training: dict[str, Any] = field(default_factory=dict)  # how it was trained: facts for people, not for code
 
 
@@ -56,8 +57,7 @@ def load_weights(source: str | Path = BUNDLED, revision: str | None = None) -> W
         return _load(folder / CONFIG_FILE, folder / WEIGHTS_FILE, folder.name, None)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise WeightsError(f"{str(source)!r} is neither a model folder nor a Hub repository of the form user/name.")
-    config, tensors = (_download(str(source), name, revision) for name in (CONFIG_FILE, WEIGHTS_FILE))
-    return _load(config, tensors, str(source), revision)
+    return _load(*_download(str(source), revision), str(source), revision)
 
 
 def _is_folder(source: str | Path) -> bool:
@@ -86,7 +86,7 @@ def save_weights(model: DenoisingAutoencoder, folder: str | Path, training: dict
             stored[name] = tensor.half() if tensor.is_floating_point() else tensor
         if not stored[name].isfinite().all():
             raise WeightsError(f"The network's {name!r} holds values that can't be stored: it has diverged.")
-    config = {"format": FORMAT, "model": asdict(model.config), "training": training or {}}
+    config = {"format": FORMAT, "license": LICENSE, "model": asdict(model.config), "training": training or {}}
     partial = folder / (WEIGHTS_FILE + ".partial")
     save_file(stored, partial, metadata={"format": "pt"})
     partial.replace(folder / WEIGHTS_FILE)
@@ -98,10 +98,18 @@ def _to_int8(kernel: Tensor) -> tuple[Tensor, Tensor]:
     return (kernel / scale).round().to(torch.int8), scale
 
 
-def _download(repo: str, name: str, revision: str | None) -> Path:
+def _download(repo: str, revision: str | None) -> tuple[Path, Path]:
+    """The two files of one commit, in the client's cache: whatever is pushed meanwhile, they belong together."""
     where = f"{repo!r} at revision {revision!r}" if revision else f"{repo!r}"
+    name = CONFIG_FILE
     try:
-        return Path(hf_hub_download(repo, name, revision=revision))
+        config = Path(hf_hub_download(repo, name, revision=revision))
+        name, commit = WEIGHTS_FILE, config.parent.name
+        found = hf_hub_download(repo, name, revision=commit, dry_run=True)
+        _check_size(name, repo, found.file_size or 0, LIMITS[name])
+        return config, Path(hf_hub_download(repo, name, revision=commit))
+    except WeightsError:
+        raise
     except GatedRepoError as error:
         raise WeightsError(f"The Hub repository {where} is gated. Ask for access there and set HF_TOKEN.") from error
     except RevisionNotFoundError as error:
@@ -118,14 +126,11 @@ def _download(repo: str, name: str, revision: str | None) -> Path:
 
 
 def _load(config_path: Path, tensors_path: Path, source: str, revision: str | None) -> Weights:
-    for path, limit in ((config_path, MAX_CONFIG_BYTES), (tensors_path, MAX_WEIGHTS_BYTES)):
+    for path in (config_path, tensors_path):
         if not path.is_file():
             raise WeightsError(f"{source} has no {path.name}: it is no model of this project.")
-        if path.stat().st_size > limit:
-            raise WeightsError(
-                f"{path.name} of {source} has {path.stat().st_size:,} bytes; at most {limit:,} are read."
-            )
-    config, training = _read_config(config_path, source)
+        _check_size(path.name, source, path.stat().st_size, LIMITS[path.name])
+    config, about = _read_config(config_path, source)
     with torch.device("meta"):  # no memory until the file has proved to fit
         model = DenoisingAutoencoder(config).eval()
     try:
@@ -135,7 +140,12 @@ def _load(config_path: Path, tensors_path: Path, source: str, revision: str | No
     state = _decode(stored, source)
     _check(state, model, source)
     model.load_state_dict(state, assign=True)
-    return Weights(model, source, revision, training)
+    return Weights(model, source, revision, **about)
+
+
+def _check_size(name: str, source: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise WeightsError(f"{name} of {source} has {size:,} bytes; at most {limit:,} are read.")
 
 
 def _read_config(path: Path, source: str) -> tuple[ModelConfig, dict[str, Any]]:
@@ -151,8 +161,9 @@ def _read_config(path: Path, source: str) -> tuple[ModelConfig, dict[str, Any]]:
         problem = [f"unknown: {name!r}" for name in sorted(given - known)]
         problem += [f"missing: {name!r}" for name in sorted(known - given)]
         raise WeightsError(f"{CONFIG_FILE} of {source} has the wrong fields ({', '.join(problem)}).")
-    training = config.get("training")
-    return ModelConfig(**config["model"]), training if isinstance(training, dict) else {}
+    kinds = {"license": str, "training": dict}
+    about = {name: config[name] for name, kind in kinds.items() if isinstance(config.get(name), kind)}
+    return ModelConfig(**config["model"]), about
 
 
 def _decode(stored: dict[str, Tensor], source: str) -> dict[str, Tensor]:

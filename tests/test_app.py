@@ -1,5 +1,6 @@
 """The page in a real browser, and its endpoint through the real client."""
 
+import math
 import os
 import time
 import zipfile
@@ -328,7 +329,22 @@ def test_the_weights_can_come_from_the_hub(hub, monkeypatch):
     monkeypatch.setenv("DENOISER_MODEL", "someone/photos")
     monkeypatch.setenv("DENOISER_REVISION", "main")
     model, notice = app.load_model()
-    assert model.weights.source == "someone/photos" and notice == "Running on someone/photos at main."
+    assert model.weights.source == "someone/photos"
+    assert notice == "Running on someone/photos at main, under apache-2.0."
+
+
+@pytest.mark.parametrize("trouble", ["down", "slow"])
+def test_a_hub_that_is_down_or_slow_does_not_keep_the_page_waiting(hub, monkeypatch, trouble):
+    if trouble == "down":
+        hub.stop()
+    else:
+        hub.delay(".*", 60, times=math.inf)
+    monkeypatch.setattr(app, "HUB_SECONDS", 1)
+    monkeypatch.setenv("DENOISER_MODEL", "someone/photos")
+    started = time.monotonic()
+    model, notice = app.load_model()
+    assert time.monotonic() - started < 5
+    assert model.weights.source == "photo" and "bundled weights instead of someone/photos" in notice
 
 
 def test_a_model_that_cannot_be_had_leaves_the_page_on_the_bundled_weights(hub, monkeypatch):

@@ -100,7 +100,7 @@ def test_missing_folders_are_made(tiny_model, tmp_path):
 def test_the_config_says_format_network_and_training(folder, tiny_config):
     config = json.loads((folder / CONFIG_FILE).read_text())
     model = json.loads(json.dumps(dataclasses.asdict(tiny_config)))
-    assert config == {"format": FORMAT, "model": model, "training": {"steps": 7}}
+    assert config == {"format": FORMAT, "license": "apache-2.0", "model": model, "training": {"steps": 7}}
 
 
 @pytest.mark.parametrize("name", ["tiny_model", "tiny_classic"])
@@ -231,7 +231,7 @@ def test_a_pickle_is_refused_without_being_run(folder, tmp_path):
 
 
 def test_a_file_over_the_limit_is_not_read(folder, monkeypatch):
-    monkeypatch.setattr(weights, "MAX_WEIGHTS_BYTES", 1000)
+    monkeypatch.setitem(weights.LIMITS, WEIGHTS_FILE, 1000)
     monkeypatch.setattr(weights, "load_file", Mock(side_effect=AssertionError))
     with pytest.raises(WeightsError, match="at most 1,000 are read"):
         load_weights(folder)
@@ -293,9 +293,9 @@ def hub(folder, monkeypatch):
     """A fake download that hands out the good folder; returns the calls that it gets."""
     calls = []
 
-    def download(repo, name, revision=None):
+    def download(repo, name, revision=None, dry_run=False):
         calls.append((repo, name, revision))
-        return str(folder / name)
+        return Mock(file_size=(folder / name).stat().st_size) if dry_run else str(folder / name)
 
     monkeypatch.setattr(weights, "hf_hub_download", download)
     return calls
@@ -312,10 +312,18 @@ def failing_hub(monkeypatch):
 
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", "0123456789abcdef"])
-def test_only_config_and_tensors_are_asked_for_at_the_revision(hub, revision):
+def test_only_config_and_tensors_of_one_commit_are_asked_for(hub, revision):
     loaded = load_weights("user/name.of-model_1", revision)
-    assert sorted(hub) == [("user/name.of-model_1", name, revision) for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    asked = [(CONFIG_FILE, revision), *[(WEIGHTS_FILE, "good")] * 2]  # the client names folders by commits
+    assert hub == [("user/name.of-model_1", *question) for question in asked]
     assert (loaded.source, loaded.revision) == ("user/name.of-model_1", revision)
+
+
+def test_a_file_over_the_limit_is_not_fetched(hub, monkeypatch):
+    monkeypatch.setitem(weights.LIMITS, WEIGHTS_FILE, 1000)
+    with pytest.raises(WeightsError, match="model.safetensors of user/name has .* at most 1,000 are read"):
+        load_weights("user/name")
+    assert len(hub) == 2  # the size alone was asked for
 
 
 def test_a_folder_never_asks_the_hub(hub, folder):
