@@ -18,7 +18,7 @@ from denoiser import Denoiser, WeightsError
 from denoiser.page.endpoints import add_endpoints
 from denoiser.page.look import CSS, PAGE_SCRIPT, THEME
 from denoiser.page.tabs import clean_tab, many_tab, noisy_tab
-from denoiser.weights import BUNDLED_PHOTO
+from denoiser.weights import BUNDLED_PHOTO, load_weights
 
 TITLE = "Photo denoiser"
 INTRO = (
@@ -43,9 +43,9 @@ def load_model() -> tuple[Denoiser, str]:
         loading = futures.Future()
         threading.Thread(target=settle, args=(loading, wanted, revision), daemon=True).start()
         try:
-            model = loading.result(HUB_SECONDS)
+            weights = loading.result(HUB_SECONDS)
             where = f"{wanted} at {revision}" if revision else wanted
-            return model, f"Running on {where}, under {model.weights.license or 'a licence that it does not name'}."
+            return Denoiser(weights), f"Running on {where}, under {weights.license or 'a licence it does not name'}."
         except WeightsError as error:
             problem = str(error)
         except TimeoutError:
@@ -58,7 +58,7 @@ def load_model() -> tuple[Denoiser, str]:
 
 def settle(loading: futures.Future, source: str, revision: str | None) -> None:
     try:
-        loading.set_result(denoiser.load(source, revision))
+        loading.set_result(load_weights(source, revision))
     except Exception as error:
         loading.set_exception(error)
 

@@ -65,6 +65,7 @@ CHROMA_STEPS = (
 class Camera:
     """One camera and shot for each picture of a batch: tensors of shape (N, 1, 1, 1) where nothing else is said."""
 
+    optics: Tensor  # sigma of the lens's blur in pixels, 0: none
     tone: Tensor  # strength of the tone curve, in (0, 1]
     to_sensor: Tensor  # (N, 3, 3): linear sRGB to the sensor's colours, rows sum to 1
     gains: Tensor  # (N, 3, 1, 1): exposure and white balance, the factor that takes the sensor's values to white
@@ -108,6 +109,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     luma_blur = share(0.75) * uniform(0.3, 1.2)  # phones and cameras of today smooth a lot
     luma_reduction = share(0.6) * uniform(0, 1)
     return Camera(
+        optics=share(0.6) * uniform(0.3, 2.0),  # of many megapixels few are sharp
         tone=uniform(0.05, 1),
         to_sensor=sensor / sensor.sum(-1, keepdim=True),
         gains=balance / normal(0.8, 0.1).clamp(0.4, 1),  # below 1, a full site wouldn't be white

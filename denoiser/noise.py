@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from denoiser.camera import develop, draw_camera, jpeg, reduce_noise, unprocess
+from denoiser.camera import blur, develop, draw_camera, jpeg, reduce_noise, unprocess
 
 LEVEL_SCALE = 255.0
 SENSOR_FLOOR = -1 / 16  # a sensor's black lies above zero by about that much of its range, so noise goes below it
@@ -52,7 +52,7 @@ def poisson_gaussian(
 def camera(pixels: Tensor, generator: torch.Generator, downscale: int = 1) -> tuple[Tensor, Tensor]:
     """Take sRGB pictures, (N, 3, H, W) with even H and W, with a random camera each: (noisy, clean), float32.
 
-    Both went through the same sensor colours, demosaicing, smoothing and sharpening and, last, were shrunk to
+    Both went through the same lens, sensor colours, demosaicing, smoothing and sharpening and, last, were shrunk to
     H / downscale by W / downscale. Only noisy has the sensor's noise, reduced as cameras do it, is rounded to
     multiples of 1/255 and, most often, has the traces of JPEG: a network that takes the one to the other leaves
     sharpness alone. Strong noise darkens a developed picture, whose curves are bent; clean is as dark, so that colours
@@ -60,7 +60,7 @@ def camera(pixels: Tensor, generator: torch.Generator, downscale: int = 1) -> tu
     """
     with torch.autocast(pixels.device.type, enabled=False):
         shots = draw_camera(pixels.shape[0], generator)
-        light = unprocess(pixels.float(), shots)
+        light = blur(unprocess(pixels.float(), shots), shots.optics)
         error = poisson_gaussian(light, shots.shot, shots.read, generator) - light
         clean, noisy, mirrored = (develop((light + sign * error).clamp(SENSOR_FLOOR, 1), shots) for sign in (0, 1, -1))
         # The noise itself cancels in the mean of noisy and mirrored; what is left is the drift of the colours.

@@ -53,6 +53,7 @@ def test_cameras_are_drawn_for_each_picture_within_their_ranges():
         ("chroma_blur", 0, 3),
         ("sharpening", 0, 1),
         ("sharpening_blur", 0.7, 1.2),
+        ("optics", 0, 2),
         ("luma_reduction", 0, 1),
         ("luma_reach", 0.5, 3),
         ("chroma_reduction", 0, 1),

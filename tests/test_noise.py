@@ -238,7 +238,7 @@ def test_the_sensor_s_noise_follows_its_law():
 
 
 def test_a_camera_s_noise_shifts_no_colour(photo_tensor):
-    noisy, clean = noise.camera(crops(photo_tensor, 200, 32, low=0.4, high=0.6), generator())
+    noisy, clean = noise.camera(crops(photo_tensor, 300, 64, low=0.4, high=0.6), generator())
     difference = noisy - clean
     strong = level_of(difference) > 10
     assert strong.sum() > 20

@@ -34,6 +34,7 @@ GIVEN = {
     "clean_share": (["0.25"], 0.25),
     "loss": (["mse"], "mse"),
     "drift_weight": (["20"], 20.0),
+    "estimate_quantile": (["0.7"], 0.7),
     "balance_levels": ([], True),
     "optimizer": (["adamw"], "adamw"),
     "learning_rate": (["3e-4"], 3e-4),

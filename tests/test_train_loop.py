@@ -319,6 +319,25 @@ def test_the_estimator_learns_from_the_true_level_alone(batch):
     assert any((gradient != 0).any() for gradient in first)
 
 
+@pytest.mark.parametrize("quantile", [0.5, 0.7])
+def test_the_estimator_learns_a_quantile(batch, quantile, monkeypatch):
+    """Where a share of the crops has more noise than all are taken to have, neither more nor less is better."""
+    clean, noisy, _ = batch
+    sigma = torch.linspace(0.1, 0.2, 101).view(-1, 1, 1, 1)
+    clean, noisy = clean[:1].expand(101, -1, -1, -1), noisy[:1].expand(101, -1, -1, -1)
+    monkeypatch.setattr("train.loss.LEVEL_FLOOR", 1e6)  # errors count absolutely
+    monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 1e6)
+    model, told = trained_model(), torch.ones_like(sigma, dtype=torch.bool)
+
+    def loss_at(estimate):
+        monkeypatch.setattr(model, "estimate_sigma", lambda pixels: torch.full_like(pixels[:, :1], estimate))
+        config = toy(estimate_quantile=quantile, balance_levels=False)
+        return training_loss(model, clean, noisy, sigma, told, config)[0].item()
+
+    best = 0.1 + 0.1 * quantile
+    assert loss_at(best) < min(loss_at(best - 0.01), loss_at(best + 0.01))
+
+
 def test_the_body_learns_from_the_picture_alone(batch, monkeypatch):
     clean, noisy, sigma = batch
     model = trained_model()

@@ -47,6 +47,7 @@ class TrainConfig:
     loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "charbonnier", "mse"))
     drift_weight: float = setting(0.0, "how much an error in a crop's mean colour counts beside those in its pixels")
     balance_levels: bool = setting(True, "weigh crops so that all noise levels count alike")
+    estimate_quantile: float = setting(0.5, "of the levels that fit what is seen, the estimator learns this quantile")
     optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
     learning_rate: float = setting(4e-4, "peak learning rate")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")
@@ -86,6 +87,8 @@ class TrainConfig:
             raise ConfigError("--clip-share and --quantize-share must be at least 0 and together at most 1")
         if not (self.camera_share >= 0 and self.clean_share >= 0 and self.camera_share + self.clean_share <= 1):
             raise ConfigError("--camera-share and --clean-share must be at least 0 and together at most 1")
+        if not 0 < self.estimate_quantile < 1:
+            raise ConfigError(f"--estimate-quantile is {self.estimate_quantile}; it must be above 0 and below 1")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"--ema-decay is {self.ema_decay}; it must be at least 0 and below 1")
 

@@ -25,7 +25,8 @@ def training_loss(
     """The loss of a batch, and the restored crops.
 
     Some crops are denoised with the true level, so that the network obeys it, the others with the estimate, so that it
-    learns to live with the estimator's errors. The estimator itself learns from the true level alone. A shift of the
+    learns to live with the estimator's errors. The estimator itself learns from the true level alone; a quantile
+    above the median makes it err upwards, which harms less (CBDNet, Guo et al. 2019). A shift of the
     colours too small to matter pixel by pixel is seen in the whole, so the config can make it count.
     """
     pixel_loss = PIXEL_LOSSES[config.loss]
@@ -41,5 +42,7 @@ def training_loss(
     error = restored - clean
     denoising_loss = (weight * pixel_loss(error)).mean()
     drift_loss = (weight * pixel_loss(error.mean(dim=(2, 3), keepdim=True))).mean()
-    estimator_loss = ((estimate - sigma).abs() / (sigma + LEVEL_FLOOR)).mean()
+    missing = (sigma - estimate) / (sigma + LEVEL_FLOOR)
+    quantile_loss = torch.maximum(config.estimate_quantile * missing, (config.estimate_quantile - 1) * missing)
+    estimator_loss = 2 * quantile_loss.mean()  # the absolute error where the quantile is the median
     return denoising_loss + config.drift_weight * drift_loss + ESTIMATOR_WEIGHT * estimator_loss, restored
