@@ -231,8 +231,13 @@ class Handler(BaseHTTPRequestHandler):
             "deletedFile": lambda value: None,
         }
         changes = {line["value"]["path"]: content[line["key"]](line["value"]) for line in operations}
+        answer = {}
+        if "create_pr=1" in urlsplit(self.path).query:  # as on the Hub, a branch of its own; here there is but one
+            revision = "refs/pr/1"
+            repo.refs[revision] = parent
+            answer["pullRequestUrl"] = f"{self.server.url}/{name}/discussions/1"
         commit = repo.commit(changes, header["value"]["summary"], revision)
-        self.send({"commitOid": commit.id, "commitUrl": f"{self.server.url}/{name}/commit/{commit.id}"})
+        self.send({"commitOid": commit.id, "commitUrl": f"{self.server.url}/{name}/commit/{commit.id}"} | answer)
 
     def resolve(self, name: str, revision: str, path: str) -> None:
         commit = self.find(name, revision)[1]

@@ -1,20 +1,26 @@
 """A trained folder to the Hub and back, with the real client and a loopback Hub."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 
+import httpx
 import numpy as np
 import pytest
 import torch
 import yaml
-from loopback_hub import READ_TOKEN
+from loopback_hub import READ_TOKEN, Repo
 
 import denoiser
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
 from train.__main__ import main
+from train.card import save_results
 from train.config import ConfigError
 from train.evaluate import Result
-from train.push import FILES, push, save_results
+from train.push import FILES, push
 
 TINY = ModelConfig(widths=(4, 8), encoder_blocks=(1, 1), decoder_blocks=(1,))
 FACTS = {
@@ -42,13 +48,13 @@ def folder(tmp_path):
 
 
 def test_push_and_load_give_the_same_pixels(hub, folder):
-    url = push(folder, "tester/tiny")
+    pushed = push(folder, "tester/tiny")
     pixels = np.random.default_rng(0).integers(0, 256, (33, 21, 3), dtype=np.uint8)
     local, pulled = denoiser.load(folder), denoiser.load("tester/tiny")
     assert np.array_equal(local.denoise(pixels), pulled.denoise(pixels))
     commits = hub.repos["tester/tiny"].commits
-    assert commits[-1].title == "Add tiny" and url.startswith(hub.url)
-    assert set(FILES) <= set(commits[-1].files)
+    assert commits[-1].title == "Add tiny" and pushed.url.startswith(hub.url)
+    assert pushed.commit == commits[-1].id and set(FILES) <= set(commits[-1].files)
 
 
 def test_only_the_model_files_are_sent_and_nothing_is_sent_twice(hub, folder):
@@ -91,6 +97,89 @@ def test_no_token_or_a_weak_one_gets_one_sentence(hub, folder, monkeypatch, toke
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(ConfigError, match=said):
         push(folder, "tester/tiny")
+
+
+def test_a_branch_is_made_and_a_commit_tagged(hub, folder):
+    pushed = push(folder, "tester/tiny", revision="better", tag="v1")
+    repo = hub.repos["tester/tiny"]
+    assert repo.refs["better"].id == repo.refs["v1"].id == pushed.commit != repo.refs["main"].id
+    assert denoiser.load("tester/tiny", "v1").weights.revision == "v1"
+    push(folder, "tester/tiny", revision="better")  # which is there by now
+    with pytest.raises(ConfigError, match="has that tag already"):
+        push(folder, "tester/tiny", tag="v1")
+
+
+def test_a_pull_request_leaves_main_alone(hub, folder):
+    hub.repos["tester/tiny"] = Repo()
+    pushed = push(folder, "tester/tiny", create_pr=True)
+    assert pushed.url.endswith("/tester/tiny/discussions/1")
+    assert not set(FILES) & set(hub.repos["tester/tiny"].refs["main"].files)
+
+
+def test_a_dry_run_shows_what_would_go_and_sends_nothing(hub, folder, capsys):
+    (folder / "secret.txt").write_text("stays here")
+    assert main(["push", str(folder), "--repo", "tester/tiny", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert not hub.requests and [line.split()[-1] for line in lines[:-1]] == list(FILES)
+    assert lines[-1] == "4 files would go to tester/tiny; nothing was sent"
+    push(folder, "tester/tiny")
+    assert set(hub.repos["tester/tiny"].commits[-1].files) - {".gitattributes"} == set(FILES)
+
+
+def test_a_card_that_the_hub_finds_wrong_is_not_committed(hub, folder):
+    hub.fail("POST /api/validate-yaml", 400)
+    with pytest.raises(ConfigError, match="tester/tiny"):
+        push(folder, "tester/tiny")
+    assert len(hub.repos["tester/tiny"].commits) == 1
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+def test_a_refused_commit_gets_one_sentence_and_the_next_push_goes_through(hub, folder, status):
+    hub.fail("POST .*/commit/", status)
+    with pytest.raises(ConfigError, match="token can't write" if status == 403 else f"refused \\({status}\\)"):
+        push(folder, "tester/tiny")
+    push(folder, "tester/tiny")
+    assert set(FILES) <= set(hub.repos["tester/tiny"].commits[-1].files)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["weights/base"],
+        ["--repo", "user/name"],
+        ["weights/base", "--space", "user/space"],
+        ["--space", "user/space", "--tag", "v1"],
+        ["weights/base", "--repo", "user/name", "--create-pr", "--revision", "branch"],
+    ],
+)
+def test_arguments_that_do_not_fit_together_are_refused(hub, arguments, capsys):
+    assert main(["push", *arguments]) == 1
+    assert capsys.readouterr().err.startswith("error: ") and not hub.requests
+
+
+def test_a_space_gets_the_page_and_it_starts_from_just_those_files(hub, tmp_path, capsys):
+    assert main(["push", "--space", "tester/page", "--dry-run"]) == 0
+    listed = {line.split()[-1] for line in capsys.readouterr().out.splitlines()[:-1]}
+    assert main(["push", "--space", "tester/page"]) == 0
+    files = hub.repos["spaces/tester/page"].commits[-1].files
+    assert set(files) - {".gitattributes"} == listed and {"app.py", "README.md", "requirements.txt"} <= listed
+    assert not [
+        name for name in files if name.startswith(("tests/", "data/", "runs/", ".ci/")) or "__pycache__" in name
+    ]
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "PYTHONPATH": ""}
+    with subprocess.Popen([sys.executable, "app.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            assert b"Running on local URL" in process.stdout.readline()
+            assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
+        finally:
+            process.terminate()
 
 
 def test_the_command_prints_the_url_or_the_reason(hub, folder, capsys):

@@ -12,13 +12,14 @@ from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import BUNDLED
 
 from .benchmark import benchmark, costs_table
+from .card import save_results
 from .chart import draw_chart
 from .config import ConfigError, add_flags, config_from_flags
 from .data import photos_below, read_photos, rgb8
 from .evaluate import LEVELS, PROTOCOLS, contact_sheet, load_pairs, markdown_table, measure, measure_pairs, side_by_side
 from .experiments import VARIANTS, experiment, outcomes_table
 from .loop import fit
-from .push import push, save_results
+from .push import CHECKOUT, files_to_push, push, push_space, space_files
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,11 +84,17 @@ def main(arguments: list[str] | None = None) -> int:
     showing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
     showing.set_defaults(run=run_sheet)
 
-    pushing = commands.add_parser("push", help="put a model folder on the Hugging Face Hub in one commit")
-    pushing.add_argument("folder", type=Path, help="a model folder, such as weights/base or runs/base/weights")
-    pushing.add_argument("--repo", required=True, help="the Hub repository, user/name; made if it isn't there")
+    pushing = commands.add_parser("push", help="put a model folder, or the page, on the Hugging Face Hub in one commit")
+    pushing.add_argument(
+        "folder", nargs="?", type=Path, help="a model folder, such as weights/base or runs/base/weights"
+    )
+    pushing.add_argument("--repo", help="the Hub repository for it, user/name; made if it isn't there")
+    pushing.add_argument("--space", help="put this checkout on a Space instead, user/space; made if it isn't there")
     pushing.add_argument("--private", action="store_true", help="make it private if it is made")
-    pushing.add_argument("--revision", help="the branch to commit to (default: main)")
+    pushing.add_argument("--revision", help="the branch to commit to; made if it isn't there (default: main)")
+    pushing.add_argument("--tag", help="also tag the commit, such as v1")
+    pushing.add_argument("--create-pr", action="store_true", help="open a pull request instead of committing")
+    pushing.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
     pushing.set_defaults(run=run_push)
 
     options = parser.parse_args(arguments)
@@ -169,7 +176,23 @@ def run_sheet(options: argparse.Namespace) -> None:
 
 
 def run_push(options: argparse.Namespace) -> None:
-    print(push(options.folder, options.repo, options.private, options.revision))
+    if (options.folder is None) == (options.space is None) or (options.repo is None) == (options.space is None):
+        raise ConfigError("push takes a model folder and --repo user/name, or --space user/space alone")
+    if options.space and (options.revision or options.tag or options.create_pr):
+        raise ConfigError("a Space runs what is on main: --revision, --tag and --create-pr are for models")
+    if options.create_pr and (options.revision or options.tag):
+        raise ConfigError("a pull request goes to main and has no tag yet: leave --revision and --tag out")
+    if options.dry_run:
+        paths = space_files() if options.space else files_to_push(options.folder)
+        for path in paths:
+            print(f"{path.stat().st_size:>12,}  {path.relative_to(CHECKOUT) if options.space else path.name}")
+        print(f"{len(paths)} files would go to {options.space or options.repo}; nothing was sent")
+        return
+    if options.space:
+        pushed = push_space(options.space, options.private)
+    else:
+        pushed = push(options.folder, options.repo, options.private, options.revision, options.tag, options.create_pr)
+    print(f"{pushed.url}\ncommit {pushed.commit}")
 
 
 if __name__ == "__main__":

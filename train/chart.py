@@ -9,9 +9,9 @@ from pathlib import Path
 from denoiser.weights import BUNDLED
 
 from .benchmark import REFERENCE, Cost
+from .card import RESULTS_FILE
 from .config import ConfigError
 from .evaluate import Result
-from .push import RESULTS_FILE
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5)
 DATASET, LEVEL = "cbsd68", 25

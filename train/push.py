@@ -1,221 +1,124 @@
-"""Publish a model folder: its card, and one commit on the Hub."""
+"""Publish a model folder, or the page, on the Hugging Face Hub."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub import EvalResult, HfApi, ModelCardData
+from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 
 from denoiser.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 
+from .card import CARD_FILE, PICTURES, RESULTS_FILE, write_card
 from .config import ConfigError
-from .evaluate import Result, markdown_table, network_size
 
-RESULTS_FILE, CARD_FILE = "results.json", "README.md"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
-PICTURES = {  # shown in the card where they are in the folder
-    "example.jpg": "A photo with noise, denoised, and as it was",
-    "chart.png": "PSNR against CPU time, beside published networks",
-}
-PEERS = """\
-Published for the same photos, unclipped noise of level 15, 25 and 50: CDnCNN-B, blind, 33.89, 31.23 and 27.92 dB (Zhang
-et al. 2017); FFDNet, told the level, 33.87, 31.21 and 27.96 (Zhang et al. 2018); DRUNet, told the level, 34.30, 31.69
-and 28.51 (Zhang et al. 2021), which is the goal."""
-
-DATA_TERMS = {
-    "bsds500": "the 200 training photos of the Berkeley BSDS500 (Arbeláez et al. 2011), which are for non-commercial "
-    "research and education",
-    "bsds400": "the 200 training and 200 test photos of the Berkeley BSDS500 (Arbeláez et al. 2011), which are for "
-    "non-commercial research and education",
-    "photos_open": "325 photos under open terms (CID22: CC BY-SA 4.0; CLIC 2025: Unsplash Licence; GB82 and "
-    "wallpapers of free desktops: CC0, Unsplash or Pexels Licence)",
-    "synthetic": "dead leaves pictures drawn by this project, free of any terms",
-}
-GAUSSIAN_LIMITS = """\
-Trained on Gaussian noise alone. Noise of a camera, which depends on the brightness and is smoothed by its software, is
-often taken for texture and left in; give a noise level by hand where Auto does too little."""
-CAMERA_LIMITS = """\
-Cameras' noise is simulated in training. What a camera does that the simulation doesn't (strong noise reduction of its
-own, banding, hot pixels) may be left in or smeared, and texture that looks like noise is lost."""
+CHECKOUT = Path(__file__).resolve().parent.parent
+SPACE_FILES = ("app.py", "denoiser/**", "train/**", "weights/**", "requirements.txt", "README.md", "LICENSE")
+SPACE_IGNORES = ["**/__pycache__/**"]
 
 
-def push(folder: str | Path, repo: str, private: bool = False, revision: str | None = None) -> str:
-    """Put a model folder on the Hub in one commit, making the repository if needed; returns the commit's URL.
+@dataclass(frozen=True)
+class Pushed:
+    """What a push came to: an address to look at, and the commit or, where one was asked for, the pull request."""
 
-    Only FILES and PICTURES are sent. The token is the client's own: HF_TOKEN or `hf auth login`. Raises WeightsError
-    for a folder that can't be loaded, ConfigError where the Hub refuses or can't be reached.
+    url: str
+    commit: str
+
+
+def files_to_push(folder: str | Path) -> list[Path]:
+    """The files of a model folder that a push sends, the card written if there is none yet.
+
+    Raises WeightsError for a folder that can't be loaded: nothing is published that load() would refuse.
     """
     folder = Path(folder)
-    load_weights(folder)  # nothing is published that load() would refuse
+    load_weights(folder)
     if not (folder / CARD_FILE).is_file():
         write_card(folder)
+    return [folder / name for name in (*FILES, *PICTURES) if (folder / name).is_file()]
+
+
+def push(
+    folder: str | Path,
+    repo: str,
+    private: bool = False,
+    revision: str | None = None,
+    tag: str | None = None,
+    create_pr: bool = False,
+) -> Pushed:
+    """Put a model folder on the Hub in one commit, making the repository, and the branch `revision`, if needed.
+
+    What is there already makes no second commit. The token is the client's own: HF_TOKEN or `hf auth login`. Raises
+    WeightsError for a folder that can't be loaded, ConfigError where the Hub refuses or can't be reached.
+    """
+    names = [path.name for path in files_to_push(folder)]
     api = HfApi()
-    try:
+    with plain_refusals(repo):
         api.create_repo(repo, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo, branch=revision, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo,
             folder_path=folder,
-            allow_patterns=[*FILES, *PICTURES],
+            allow_patterns=names,
             revision=revision,
-            commit_message=f"Add {folder.name}",
+            create_pr=create_pr,
+            commit_message=f"Add {Path(folder).name}",
         )
+        if tag is not None:
+            api.create_tag(repo, tag=tag, revision=commit.oid)
+    return Pushed(commit.pr_url or commit.commit_url, commit.oid)
+
+
+def space_files() -> list[Path]:
+    """The files of this checkout that a Space gets."""
+    found = filter_repo_objects(
+        sorted(CHECKOUT.glob("[!.]*/**/*")) + sorted(CHECKOUT.glob("*")),
+        allow_patterns=list(SPACE_FILES),
+        ignore_patterns=SPACE_IGNORES,
+        key=lambda path: path.relative_to(CHECKOUT).as_posix(),
+    )
+    return [path for path in found if path.is_file()]
+
+
+def push_space(space: str, private: bool = False) -> Pushed:
+    """Put this checkout on a Hugging Face Space, without tests, data and runs. Raises ConfigError as push does."""
+    api = HfApi()
+    with plain_refusals(space):
+        api.create_repo(space, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=space,
+            repo_type="space",
+            folder_path=CHECKOUT,
+            allow_patterns=list(SPACE_FILES),
+            ignore_patterns=SPACE_IGNORES,
+            commit_message="Update the page",
+        )
+    return Pushed(f"{api.endpoint}/spaces/{space}", commit.oid)
+
+
+@contextmanager
+def plain_refusals(repo: str) -> Iterator[None]:
+    """What the Hub, or the way to it, refuses is a ConfigError of one sentence that says what to do."""
+    try:
+        yield
     except LocalTokenNotFoundError as error:
         raise ConfigError("there is no Hub token: run `hf auth login` or set HF_TOKEN to one that can write") from error
     except HFValidationError as error:
         raise ConfigError(f"{repo!r} is no repository name; it has the form user/name") from error
+    except ValueError as error:
+        raise ConfigError(f"{repo} would not take the card: {error}") from error
     except HfHubHTTPError as error:
-        if error.response.status_code in (401, 403):
+        if error.response.status_code == 409:
+            message = f"{repo} has that tag already: {error.server_message}"
+        elif error.response.status_code in (401, 403):
             message = f"this token can't write to {repo}: run `hf auth login` or set HF_TOKEN to one that can"
         else:
             message = f"the Hub refused ({error.response.status_code}): {error.server_message or 'no reason given'}"
         raise ConfigError(message) from error
     except Exception as error:  # the client lets its HTTP library's connection errors through
         raise ConfigError(f"{repo} could not be pushed ({type(error).__name__}): is the network up?") from error
-    return commit.commit_url
-
-
-def save_results(folder: str | Path, results: list[Result]) -> None:
-    """Put measured results beside the weights, and into the card."""
-    rows = [result.to_json() for result in results]
-    Path(folder, RESULTS_FILE).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    write_card(folder)
-
-
-def write_card(folder: str | Path) -> None:
-    """Write the model card from what config.json and results.json say."""
-    folder = Path(folder)
-    weights = load_weights(folder)
-    results_path = folder / RESULTS_FILE
-    rows = json.loads(results_path.read_text(encoding="utf-8")) if results_path.is_file() else []
-    results = [Result.from_json(row) for row in rows]
-    pictures = [f"![{text}]({name})" for name, text in PICTURES.items() if (folder / name).is_file()]
-    card = card_text(folder.name, weights.training, network_size(weights.model), results, pictures)
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
-
-
-def card_text(
-    name: str, training: dict[str, Any], size: tuple[float, float], results: list[Result], pictures: list[str]
-) -> str:
-    """The model card in the Hub's form: metadata with every result, then what a person wants to know."""
-    metadata = ModelCardData(
-        license="apache-2.0",
-        library_name="pytorch",
-        pipeline_tag="image-to-image",
-        tags=["image-denoising", "image-restoration", "blind-denoising", "autoencoder"],
-        metrics=["psnr", "ssim"],
-        model_name=f"photo-denoiser {name}",
-        eval_results=_eval_results(results) or None,
-    )
-    parameters, gmac = size
-    table = markdown_table(results) if results else "Not measured yet: `python -m train evaluate --save` fills this in."
-    if any(row.dataset == "cbsd68" for row in results):
-        table += f"\n\n{PEERS}"
-    measured = "\n\n".join([table, *pictures])
-    return f"""---
-{metadata.to_yaml()}
----
-# photo-denoiser: {name}
-
-A skip-connected denoising autoencoder for photos, {_kind(name)}. {parameters / 1e6:.2f} M parameters,
-{gmac:.1f} GMAC for 256×256 pixels.
-
-## Use
-```python
-import denoiser  # from the photo-denoiser checkout
-
-model = denoiser.load("user/name")  # this repository or a copy of the folder
-denoiser.save_image(model(denoiser.open_image("noisy.jpg")), "clean.png")
-```
-In the shell: `python -m denoiser noisy.jpg -o clean.png --model user/name`
-
-## Measured
-Gaussian noise of the given level (σ on the 0–255 scale), PSNR in dB; blind unless a row says that the network was told
-the level. "unclipped" is the protocol of the literature, "8-bit" the same noise clipped and rounded as a file has it;
-"real" is a camera's own noise against the mean of many shots. Printed by `python -m train evaluate`.
-
-{measured}
-
-## Training
-{_training_text(training)}
-
-## Limits
-{CAMERA_LIMITS if any(part.get("camera_share") for part in _settings(training)) else GAUSSIAN_LIMITS}
-
-## Licence
-The weights and the code are under Apache-2.0. {_terms_text(training)}
-"""
-
-
-def _kind(name: str) -> str:
-    if name == "classic":
-        return "the reference network of this project, blind only: the baseline that `base` is measured against"
-    return "blind and steerable: the noise level is estimated from the photo, or given"
-
-
-def _training_text(training: dict[str, Any]) -> str:
-    if not training:
-        return "Not recorded."
-    return (
-        f"{training['steps']:,} steps, {training['crops']:,} crops, {training['minutes']:g} minutes on "
-        f"{training['device']}; {training['validation_psnr']:.2f} dB on the validation photos (mean of levels 15, 25 "
-        f"and 50).{_epochs(training)}\n\n{_settings_text(training)}"
-    ) + _origin_text(training.get("started_from"))
-
-
-def _settings(training: dict[str, Any]) -> list[dict[str, Any]]:
-    """The settings a run began with, then those it went on with; older weights have just one set of them."""
-    settings = training.get("settings", [])
-    return settings if isinstance(settings, list) else [settings]
-
-
-def _settings_text(training: dict[str, Any]) -> str:
-    parts = []
-    for part in _settings(training):
-        listed = ", ".join(f"{key} {value}" for key, value in part.items() if key != "from_step" and value is not None)
-        parts.append(
-            f"From step {part['from_step']:,} on: {listed}." if part.get("from_step") else f"Settings: {listed}."
-        )
-    return "\n\n".join(parts)
-
-
-def _origin_text(started_from: dict[str, Any] | None) -> str:
-    return f"\n\nIt started from weights trained before: {_training_text(started_from)}" if started_from else ""
-
-
-def _epochs(training: dict[str, Any]) -> str:
-    """The reference counts in epochs of its 200 photos, of which its recipe has 150."""
-    if training["model"] != "classic":
-        return ""
-    return f" That is {training['crops'] / 200:.1f} of the 150 epochs of the reference's recipe."
-
-
-def _terms_text(training: dict[str, Any]) -> str:
-    if not training:
-        return "What they were trained on isn't recorded."
-    sources = [DATA_TERMS.get(source, f"the photo folder {source!r}") for source in training["data"]]
-    return f"They were trained on {' and on '.join(sources)}."
-
-
-def _eval_results(results: list[Result]) -> list[EvalResult]:
-    """Every PSNR and SSIM in the form the Hub draws its results table from."""
-    found = []
-    for row in results:
-        level = "" if row.level is None else f"level {row.level:g}, "
-        config = f"{level}{row.noise} noise" + (", told the level" if row.told else "")
-        for metric, value in (("PSNR", round(row.psnr, 2)), ("SSIM", round(row.ssim, 4))):
-            found.append(
-                EvalResult(
-                    task_type="image-to-image",
-                    task_name="Image denoising",
-                    dataset_type=row.dataset,
-                    dataset_name=f"{row.dataset}, {config}",
-                    dataset_config=config,  # tells the rows of one data set apart
-                    metric_type=metric.lower(),
-                    metric_name=metric,
-                    metric_value=value,
-                )
-            )
-    return found
