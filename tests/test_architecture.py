@@ -28,7 +28,8 @@ LAYERS = [
     {"image_io"},
     {"inference"},
     {"cli", "__init__"},
-    {"__main__", "look", "parts"},
+    {"__main__", "look"},
+    {"parts"},
     {"tabs", "endpoints"},
 ]
 

@@ -35,6 +35,8 @@ GIVEN = {
     "loss": (["mse"], "mse"),
     "drift_weight": (["20"], 20.0),
     "estimate_quantile": (["0.7"], 0.7),
+    "push": (["user/name"], "user/name"),
+    "push_every": (["0"], 0),
     "balance_levels": ([], True),
     "optimizer": (["adamw"], "adamw"),
     "learning_rate": (["3e-4"], 3e-4),

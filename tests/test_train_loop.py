@@ -648,3 +648,20 @@ def test_validation_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_
 def checkpoint_state(run, path):
     loop.save_checkpoint(run, path)
     return torch.load(path, weights_only=True)
+
+
+def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run):
+    config = replace(small_run, push="tester/mine", push_every=small_run.validation_steps)
+    weights = loop.fit(config)
+    commits = hub.repos["tester/mine"].commits
+    assert commits[-1].files["model.safetensors"] == (weights / "model.safetensors").read_bytes()
+    assert commits[-1].files["config.json"] == (weights / "config.json").read_bytes()
+    assert len([commit for commit in commits if commit.title == "Add weights"]) > 1
+    assert denoiser.load("tester/mine").weights.training["steps"] > 0
+
+
+def test_a_failed_push_loses_nothing(hub, small_run, capsys):
+    hub.fail(".*", 403, times=100)
+    weights = loop.fit(replace(small_run, push="tester/mine"))
+    assert denoiser.load(weights)
+    assert f"train push {weights} --repo tester/mine" in capsys.readouterr().out

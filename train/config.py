@@ -59,6 +59,8 @@ class TrainConfig:
     validation_steps: int = setting(1000, "steps between validations")
     validation_photos: int = setting(8, "how many of the validation photos are used during training")
     checkpointing_steps: int = setting(500, "steps between checkpoints")
+    push: str | None = setting(None, "put the best weights on the Hub at the end, in this repository: user/name")
+    push_every: int = setting(0, "and during training, so many steps apart; 0: at the end alone")
     device: str = setting("auto", "auto, cpu, cuda, ...")
     mixed_precision: str = setting("auto", "bfloat16 autocast (auto: where it is fast)", ("auto", "no", "bf16"))
     compile: bool = setting(False, "compile the network with torch.compile (worth it on a GPU)")
@@ -76,7 +78,7 @@ class TrainConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup_steps", "max_grad_norm", "weight_decay", "drift_weight"):
+        for name in ("warmup_steps", "max_grad_norm", "weight_decay", "drift_weight", "push_every"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0")
         if self.max_minutes is not None and not self.max_minutes > 0:
@@ -87,6 +89,8 @@ class TrainConfig:
             raise ConfigError("--clip-share and --quantize-share must be at least 0 and together at most 1")
         if not (self.camera_share >= 0 and self.clean_share >= 0 and self.camera_share + self.clean_share <= 1):
             raise ConfigError("--camera-share and --clean-share must be at least 0 and together at most 1")
+        if self.push_every and not self.push:
+            raise ConfigError("--push-every needs --push user/name, which says where to")
         if not 0 < self.estimate_quantile < 1:
             raise ConfigError(f"--estimate-quantile is {self.estimate_quantile}; it must be above 0 and below 1")
         if not 0 <= self.ema_decay < 1:

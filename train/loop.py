@@ -19,12 +19,14 @@ from denoiser.inference import pick_device
 from denoiser.model import PRESETS, DenoisingAutoencoder
 from denoiser.weights import Weights, load_weights, save_weights
 
+from .card import write_card
 from .checkpoint import Run, load_checkpoint, save_checkpoint
 from .config import ConfigError, TrainConfig
 from .data import PhotoSet, draw_batch, load_camera_photos, load_photos
 from .evaluate import LEVELS, measure, measure_camera, side_by_side
 from .loss import training_loss
 from .optimizers import make_optimizers
+from .push import push
 
 TOLD_SHARE = 0.5  # of the crops are denoised with the true level, the others with the estimate
 METRICS_FILE = "metrics.jsonl"
@@ -32,7 +34,7 @@ GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
 
 
 # Settings that say nothing about the weights: paths of one machine, or what the other facts tell.
-ELSEWHERE = ("data", "camera_data", "val", "output_dir", "init", "resume", "steps", "max_minutes")
+ELSEWHERE = ("data", "camera_data", "val", "output_dir", "init", "resume", "steps", "max_minutes", "push", "push_every")
 
 
 def fit(config: TrainConfig) -> Path:
@@ -74,10 +76,29 @@ def fit(config: TrainConfig) -> Path:
                 run.seconds = time.monotonic() - started
             if run.step % config.checkpointing_steps == 0:
                 save_checkpoint(run, checkpoint)
+            if config.push_every and run.step % config.push_every == 0:
+                push_weights(output, config)
+                run.seconds = time.monotonic() - started
     if run.step != run.validated_step:
         validate(run, validation, config, output)
     save_checkpoint(run, checkpoint)
+    if config.push:
+        push_weights(output, config)
     return output / "weights"
+
+
+def push_weights(output: Path, config: TrainConfig) -> None:
+    """Put the best weights so far on the Hub. Where that fails, it is said, and the training goes on."""
+    folder = output / "weights"
+    if not folder.is_dir():
+        return  # nothing was validated yet
+    try:
+        write_card(folder)
+        tqdm.write(f"pushed: {push(folder, config.push).url}")
+    except ConfigError as error:
+        tqdm.write(
+            f"not pushed: {error}. The weights are in {folder}: python -m train push {folder} --repo {config.push}"
+        )
 
 
 def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoencoder | None = None) -> Run:

@@ -9,10 +9,11 @@ import gradio as gr
 import denoiser
 from denoiser import Denoiser
 
-from .parts import open_photo, plain_errors, result_path
+from .parts import on_gpu, open_photo, plain_errors, result_path
 
 
 def add_endpoints(model: Denoiser) -> None:
+    @on_gpu
     def denoise(photo: gr.FileData, level: float | None = None) -> gr.FileData:
         """Remove the noise from a photo.
 
@@ -27,6 +28,7 @@ def add_endpoints(model: Denoiser) -> None:
             denoiser.save_image(model(noisy, level), file)
         return gr.FileData(path=str(file))
 
+    @on_gpu
     def estimate_noise(photo: gr.FileData) -> float:
         """Estimate how strong the noise in a photo is: the standard deviation on the 0-255 scale.
 

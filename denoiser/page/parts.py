@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,14 @@ from denoiser import DenoiserError, Photo
 from denoiser.image_io import WRITE_FORMATS
 
 from .look import ACTUAL_SIZE_CLASS
+
+try:
+    from spaces import GPU as on_gpu  # of a ZeroGPU Space, which lends its GPU to the functions so marked; else nothing
+except ImportError:
+
+    def on_gpu(function: Callable) -> Callable:
+        return function
+
 
 COMPARISON, ACTUAL_SIZE, RESIDUAL = VIEWS = ("Before / after", "Actual size", "What was removed")
 # What a noise level looks like, by the first limit that it is below.

@@ -21,6 +21,7 @@ from .parts import (
     Held,
     before_after,
     in_words,
+    on_gpu,
     open_photo,
     own_folder,
     photo_input,
@@ -76,6 +77,7 @@ def noisy_tab(model: Denoiser) -> None:
             save = gr.Button("Download", interactive=False, elem_id="download")
             file = gr.DownloadButton("File", visible="hidden", elem_id="file")
 
+    @on_gpu
     def run(
         path: str | None, auto: bool, level: float, amount: float, view: str, progress: gr.Progress = gr.Progress()
     ) -> Iterator:
@@ -149,6 +151,7 @@ def many_tab(model: Denoiser) -> None:
             summary = gr.Markdown(elem_id="report")
             archive = gr.DownloadButton("Download all as a zip", interactive=False, elem_id="zip")
 
+    @on_gpu
     def run(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> Iterator:
         if not paths:
             raise gr.Error("Choose some photos first.", print_exception=False)
@@ -205,6 +208,7 @@ def clean_tab(model: Denoiser) -> None:
             pair = before_after("With noise / denoised", elem_id="tried")
             scores = gr.Markdown(elem_id="scores")
 
+    @on_gpu
     def run(path: str | None, level: float, progress: gr.Progress = gr.Progress()) -> Iterator:
         photo = open_photo(path)
         with plain_errors():
