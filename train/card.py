@@ -104,7 +104,7 @@ the level. "unclipped" is the protocol of the literature, "8-bit" the same noise
 {_training_text(training)}
 
 ## Limits
-{CAMERA_LIMITS if any(part.get("camera_share") for part in _settings(training)) else GAUSSIAN_LIMITS}
+{CAMERA_LIMITS if _saw_cameras(training) else GAUSSIAN_LIMITS}
 
 ## Licence
 The weights and the code are under Apache-2.0. {_terms_text(training)}
@@ -120,10 +120,11 @@ def _kind(name: str) -> str:
 def _training_text(training: dict[str, Any]) -> str:
     if not training:
         return "Not recorded."
+    cameras = "; that counts half, cameras' noise the other half" if _saw_cameras(training) else ""
     return (
         f"{training['steps']:,} steps, {training['crops']:,} crops, {training['minutes']:g} minutes on "
         f"{training['device']}; {training['validation_psnr']:.2f} dB on the validation photos (mean of levels 15, 25 "
-        f"and 50).{_epochs(training)}\n\n{_settings_text(training)}"
+        f"and 50{cameras}).{_epochs(training)}\n\n{_settings_text(training)}"
     ) + _origin_text(training.get("started_from"))
 
 
@@ -131,6 +132,10 @@ def _settings(training: dict[str, Any]) -> list[dict[str, Any]]:
     """The settings a run began with, then those it went on with; older weights have just one set of them."""
     settings = training.get("settings", [])
     return settings if isinstance(settings, list) else [settings]
+
+
+def _saw_cameras(training: dict[str, Any]) -> bool:
+    return any(part.get("camera_share") for part in _settings(training))
 
 
 def _settings_text(training: dict[str, Any]) -> str:
