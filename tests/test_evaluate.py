@@ -7,9 +7,9 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from denoiser import Photo, open_image, save_image
+from denoiser import Denoiser, Photo, open_image, save_image
 from denoiser.model import DenoisingAutoencoder, ModelConfig
-from denoiser.weights import save_weights
+from denoiser.weights import Weights, save_weights
 from train.__main__ import main
 from train.config import ConfigError
 from train.evaluate import (
@@ -333,6 +333,17 @@ def test_a_pair_is_measured_as_it_is(photos):
     assert all(np.array_equal(np.round(given * 255), n) for given, n in zip(denoiser.inputs, noisy, strict=True))
     assert "| pairs (3) | real | – |" in markdown_table([row])
     assert Result.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_told_a_pair_the_network_gets_the_true_noise_map(photos, tiny_model):
+    noisy = [photo.copy() for photo in photos]
+    for pixels in noisy[1:]:
+        pixels[:, :, 0] ^= 1
+    denoiser, seen = Denoiser(Weights(tiny_model, "tiny"), "cpu"), []
+    tiny_model.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[1]) if len(inputs) > 1 else None)
+    row = measure_pairs(denoiser, "pairs", list(zip(noisy, photos, strict=True)), told=True)
+    assert row.told and "pairs (3), told the level" in markdown_table([row])
+    assert [float(told.mean()) * 255 for told in seen] == pytest.approx([0, 3**-0.5, 3**-0.5], rel=1e-4)
 
 
 def test_simulated_cameras_are_the_same_at_every_call(photos):

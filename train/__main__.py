@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         default=PROTOCOLS,
         help="unclipped, as in the literature, or 8-bit, clipped and rounded as in a file (default: both)",
     )
-    evaluating.add_argument("--told", action="store_true", help="also measure with the network told the level")
+    evaluating.add_argument("--told", action="store_true", help="also with the network told the true level, or its map")
     evaluating.add_argument("--json", type=Path, help="write the results to this file too")
     evaluating.add_argument("--save", action="store_true", help="put the results into the model folder and its card")
     evaluating.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
@@ -136,7 +136,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
             for told in (False, True) if options.told else (False,):
                 results += measure(denoiser, folder.name, photos, options.levels, protocol == "8-bit", told)
     for folders in options.pairs:
-        results.append(measure_pairs(denoiser, folders[0].name, load_pairs(*folders)))
+        for told in (False, True) if options.told else (False,):
+            results.append(measure_pairs(denoiser, folders[0].name, load_pairs(*folders), told))
     print(markdown_table(results))
     if options.json:
         options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")

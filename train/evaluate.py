@@ -82,13 +82,24 @@ def measure(
     return results
 
 
-def measure_pairs(denoiser: Denoiser, dataset: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Result:
-    """Denoise noisy photos blindly and compare them with their clean twins: pairs of uint8 (H, W, 3)."""
-    rows = [
-        _scores(denoiser, (noisy / 255).astype(np.float32), clean)
-        for noisy, clean in tqdm(pairs, desc=dataset, unit="photo", leave=False)
-    ]
-    return Result(dataset, len(rows), REAL, False, None, *_means(rows))
+def measure_pairs(
+    denoiser: Denoiser, dataset: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], told: bool = False
+) -> Result:
+    """Denoise noisy photos and compare them with their clean twins: pairs of uint8 (H, W, 3).
+
+    Where it is told, the network gets the true noise level map, which only who has the clean twin can know: how far it
+    is ahead shows what the estimator costs.
+    """
+    rows = []
+    for noisy, clean in tqdm(pairs, desc=dataset, unit="photo", leave=False):
+        pixels = (noisy / 255).astype(np.float32)
+        rows.append(_scores(denoiser, pixels, clean, _true_map(noisy, clean) if told else None))
+    return Result(dataset, len(rows), REAL, told, None, *_means(rows))
+
+
+def _true_map(noisy: np.ndarray, clean: np.ndarray) -> Tensor:
+    """The noise level map of a pair, as the networks take it."""
+    return noise.local_sigma(_batch(noisy / 255 - clean / 255).float())
 
 
 def load_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -158,10 +169,17 @@ def contact_sheet(denoiser: Denoiser, photos: Sequence[np.ndarray], side: int) -
     return np.concatenate(rows)
 
 
-def _scores(denoiser: Denoiser, noisy: np.ndarray, clean: np.ndarray, level: float | None = None) -> tuple[float, ...]:
-    """What a Result holds, of one photo: noisy float32 and clean uint8, (H, W, 3)."""
+def _scores(
+    denoiser: Denoiser, noisy: np.ndarray, clean: np.ndarray, told: float | Tensor | None = None
+) -> tuple[float, ...]:
+    """What a Result holds, of one photo: noisy float32 and clean uint8, (H, W, 3); told a level or a whole map."""
     reference = _batch(clean / 255)
-    result = noise.quantize(_batch(denoiser.denoise(noisy, level)))
+    if isinstance(told, Tensor):
+        with torch.inference_mode():
+            result = denoiser.weights.model(_batch(noisy).float().to(denoiser.device), told.to(denoiser.device))
+        result = noise.quantize(result.cpu().double())
+    else:
+        result = noise.quantize(_batch(denoiser.denoise(noisy, told)))
     scores = (
         metrics.psnr(noise.quantize(_batch(noisy)), reference),
         metrics.psnr(result, reference),
