@@ -226,7 +226,7 @@ def test_a_batch_holds_gaussian_camera_and_clean_crops_in_their_shares():
     error = batch.noisy - batch.clean
     gaussian, camera, clean = error.split([2, 4, 2])
     assert (batch.clean[:2] == 100 / 255).all() and (batch.clean[6:] == 100 / 255).all()
-    assert batch.clean[2:6].sub(200 / 255).abs().max() < 0.1  # its own photos, a little changed by the camera
+    assert batch.clean[2:6].sub(200 / 255).abs().max() < 0.2  # its own photos, a little changed by the camera
     assert torch.equal(batch.sigma[2:6], noise.local_sigma(camera))
     assert (batch.sigma[:2].std(dim=(1, 2, 3)) == 0).all() and (gaussian.std(dim=(1, 2, 3)) > 0).all()
     assert (batch.sigma[6:] == 0).all() and (clean == 0).all()
