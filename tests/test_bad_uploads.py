@@ -139,6 +139,14 @@ def assert_plain(message):
         assert inside not in message, message
 
 
+def answer_to(url, path, level):
+    """What /denoise streams back for a file on the server and a level, as JSON has it: no client in between."""
+    photo = f'{{"path": "{path}", "meta": {{"_type": "gradio.FileData"}}}}'
+    headers = {"content-type": "application/json"}
+    call = httpx.post(f"{url}gradio_api/call/denoise", content=f'{{"data": [{photo}, {level}]}}', headers=headers)
+    return httpx.get(f"{url}gradio_api/call/denoise/{call.json()['event_id']}", timeout=60).text
+
+
 def test_each_bad_upload_gets_its_message_and_the_next_good_photo_still_works(client, tmp_path):
     files = bad_files()
     assert len(files) >= 100 and len({name for name, _ in files}) == len(files)
@@ -161,10 +169,7 @@ def test_each_bad_level_gets_its_message(url, client, tmp_path, level):
     good = tmp_path / "good.png"
     good.write_bytes(encoded("PNG"))
     uploaded = httpx.post(f"{url}gradio_api/upload", files={"files": good.open("rb")}).json()[0]
-    photo = f'{{"path": "{uploaded}", "meta": {{"_type": "gradio.FileData"}}}}'
-    headers = {"content-type": "application/json"}
-    call = httpx.post(f"{url}gradio_api/call/denoise", content=f'{{"data": [{photo}, {level}]}}', headers=headers)
-    answer = httpx.get(f"{url}gradio_api/call/denoise/{call.json()['event_id']}", timeout=60).text
+    answer = answer_to(url, uploaded, level)
     assert "event: error" in answer, answer
     assert "0 to 100" in answer
     assert client.predict(handle_file(good), 25, api_name="/denoise")
@@ -174,7 +179,4 @@ def test_files_of_the_machine_cannot_be_read(url):
     for path in ("/etc/passwd", app.__file__, "../../etc/passwd", "weights/base/config.json"):
         answer = httpx.get(f"{url}gradio_api/file={path}")
         assert answer.status_code in (403, 404), path
-        photo = f'{{"path": "{path}", "meta": {{"_type": "gradio.FileData"}}}}'
-        headers = {"content-type": "application/json"}
-        call = httpx.post(f"{url}gradio_api/call/denoise", content=f'{{"data": [{photo}, null]}}', headers=headers)
-        assert "event: error" in httpx.get(f"{url}gradio_api/call/denoise/{call.json()['event_id']}").text
+        assert "event: error" in answer_to(url, path, "null")

@@ -19,7 +19,6 @@ from .config import ConfigError
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
 CHECKOUT = Path(__file__).resolve().parent.parent
 SPACE_FILES = ("app.py", "denoiser/**", "train/**", "weights/**", "requirements.txt", "README.md", "LICENSE")
-SPACE_IGNORES = ["**/__pycache__/**"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def space_files() -> list[Path]:
     found = filter_repo_objects(
         sorted(CHECKOUT.glob("[!.]*/**/*")) + sorted(CHECKOUT.glob("*")),
         allow_patterns=list(SPACE_FILES),
-        ignore_patterns=SPACE_IGNORES,
+        ignore_patterns=["**/__pycache__/**"],
         key=lambda path: path.relative_to(CHECKOUT).as_posix(),
     )
     return [path for path in found if path.is_file()]
@@ -94,8 +93,7 @@ def push_space(space: str, private: bool = False) -> Pushed:
             repo_id=space,
             repo_type="space",
             folder_path=CHECKOUT,
-            allow_patterns=list(SPACE_FILES),
-            ignore_patterns=SPACE_IGNORES,
+            allow_patterns=[path.relative_to(CHECKOUT).as_posix() for path in space_files()],
             commit_message="Update the page",
         )
     return Pushed(f"{api.endpoint}/spaces/{space}", commit.oid)
