@@ -72,7 +72,7 @@ def save_weights(model: DenoisingAutoencoder, folder: str | Path, training: dict
 
     Floats are stored as float16. Where that would exceed what plain git carries to a Space, convolution kernels are
     stored as int8 instead, with one scale for each slice along their first dimension. Raises WeightsError for values
-    that float16 can't hold.
+    that float16 can't hold, or where the file can't be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +87,16 @@ def save_weights(model: DenoisingAutoencoder, folder: str | Path, training: dict
         if not stored[name].isfinite().all():
             raise WeightsError(f"The network's {name!r} holds values that can't be stored: it has diverged.")
     config = {"format": FORMAT, "license": LICENSE, "model": asdict(model.config), "training": training or {}}
-    partial = folder / (WEIGHTS_FILE + ".partial")
-    save_file(stored, partial, metadata={"format": "pt"})
-    partial.replace(folder / WEIGHTS_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    partial = {name: folder / (name + ".partial") for name in (CONFIG_FILE, WEIGHTS_FILE)}
+    try:  # both, before the ones that are there make room
+        partial[CONFIG_FILE].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_file(stored, partial[WEIGHTS_FILE], metadata={"format": "pt"})
+    except (OSError, SafetensorError) as error:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+        raise WeightsError(f"The weights can't be written to {folder}: {error}.") from error
+    for name, path in partial.items():
+        path.replace(folder / name)
 
 
 def _to_int8(kernel: Tensor) -> tuple[Tensor, Tensor]:

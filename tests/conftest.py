@@ -5,6 +5,7 @@ import pytest
 import skimage.data
 import torch
 from loopback_hub import hub  # noqa: F401 - a fixture
+from toy_training import toy_photos, toy_run  # noqa: F401 - fixtures
 
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 

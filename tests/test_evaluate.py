@@ -347,9 +347,10 @@ def test_told_a_pair_the_network_gets_the_true_noise_map(photos, tiny_model):
 
 
 def test_simulated_cameras_are_the_same_at_every_call(photos):
-    assert measure_camera(Identity(), photos) == measure_camera(Identity(), photos)
-    bright = [np.full((24, 24, 3), 128, np.uint8)]
-    assert 20 < measure_camera(Identity(), bright) < 60
+    assert measure_camera(Identity(), photos[0], 1) == measure_camera(Identity(), photos[0], 1)
+    bright = np.full((24, 24, 3), 128, np.uint8)
+    assert 20 < measure_camera(Identity(), bright, 0) < 60
+    assert measure_camera(Identity(), bright, 0) != measure_camera(Identity(), bright, 1)
 
 
 def test_a_contact_sheet_shows_what_was_removed(photos):

@@ -15,9 +15,9 @@ import denoiser
 from denoiser import Photo, WeightsError, save_image
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
-from train import loop
+from train import checkpoint, loop, step, validation
 from train.__main__ import main
-from train.config import RECIPES, ConfigError, TrainConfig
+from train.config import LATEST, RECIPES, ConfigError, TrainConfig
 from train.data import PhotoSet, add_noise, clean_batch, draw_sigma
 from train.loss import LEVEL_FLOOR, training_loss
 
@@ -69,7 +69,7 @@ def take_steps(run, config, count, photos=None):
     losses = []
     for _ in range(count):
         rate = loop.learning_rate(config, run.step, loop.run_progress(config, run))
-        losses.append(float(loop.train_step(run, photos, config, rate)[0]))
+        losses.append(float(step.train_step(run, photos, config, rate).loss))
     return losses
 
 
@@ -78,8 +78,6 @@ def state_of(run):
         "model": run.model.state_dict(),
         "average": run.average and run.average.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
-        "generator": run.generator.get_state(),
-        "default generator": torch.get_rng_state(),
         "counters": (run.step, run.best_psnr),
     }
 
@@ -108,10 +106,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(config, tmp_path)
 
     first_half = loop.start_run(config, CPU)
     resumed_losses = take_steps(first_half, config, 5)
-    loop.save_checkpoint(first_half, tmp_path / "checkpoint.pt")
+    path = checkpoint.save_checkpoint(first_half, tmp_path, 1)
     second_half = loop.start_run(replace(config, seed=99), CPU)
     torch.rand(1000)  # the default generator is anywhere
-    loop.load_checkpoint(second_half, tmp_path / "checkpoint.pt")
+    checkpoint.load_checkpoint(second_half, path)
     resumed_losses += take_steps(second_half, config, 5)
     assert resumed_losses == losses
     assert_same(state_of(second_half), expected)
@@ -128,25 +126,9 @@ def test_saving_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_path
     run = loop.start_run(config, CPU)
     take_steps(run, config, 2)
     before = copy.deepcopy(state_of(run))
-    loop.save_checkpoint(run, tmp_path / "checkpoint.pt")
+    checkpoint.save_checkpoint(run, tmp_path, 1)
     assert_same(state_of(run), before)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
-
-
-def test_a_checkpoint_whose_writing_is_interrupted_leaves_the_old_one(tmp_path, monkeypatch):
-    run = loop.start_run(toy(), CPU)
-    loop.save_checkpoint(run, tmp_path / "checkpoint.pt")
-    before = (tmp_path / "checkpoint.pt").read_bytes()
-
-    def interrupted(state, path):
-        path.write_bytes(b"half of it")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(torch, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        loop.save_checkpoint(run, tmp_path / "checkpoint.pt")
-    monkeypatch.undo()
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-0000002.pt"]
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
@@ -224,9 +206,9 @@ def test_a_run_is_as_far_as_its_steps_or_its_minutes_whichever_is_further(minute
 def test_a_step_uses_the_rate_that_it_is_given(config):
     run = loop.start_run(config, CPU)
     before = [value.detach().clone() for value in run.model.parameters()]
-    loop.train_step(run, PhotoSet(toy_photos()), config, 0.0)
+    step.train_step(run, PhotoSet(toy_photos()), config, 0.0)
     assert_same([value.detach() for value in run.model.parameters()], before)
-    loop.train_step(run, PhotoSet(toy_photos()), config, 1e-3)
+    step.train_step(run, PhotoSet(toy_photos()), config, 1e-3)
     after = [value.detach() for value in run.model.parameters()]
     largest = max(float((new - old).abs().max()) for new, old in zip(after, before, strict=True))
     assert 0.5e-3 < largest < 10e-3  # a weight moves by about the rate
@@ -251,15 +233,15 @@ def test_in_mixed_precision_the_network_computes_in_bfloat16_and_keeps_its_weigh
 @pytest.mark.parametrize(("amx", "expected"), [(True, True), (False, False)])
 def test_on_a_cpu_bfloat16_is_used_where_it_is_fast(monkeypatch, amx, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
-    assert loop.uses_bf16(toy(), CPU) is expected
-    assert not loop.uses_bf16(toy(mixed_precision="no"), CPU)
-    assert loop.uses_bf16(toy(mixed_precision="bf16"), CPU)
+    assert step.uses_bf16(toy(), CPU) is expected
+    assert not step.uses_bf16(toy(mixed_precision="no"), CPU)
+    assert step.uses_bf16(toy(mixed_precision="bf16"), CPU)
 
 
 def test_cameras_crops_are_trained_on_and_validated(folder, tmp_path):
     config = toy(data=(str(folder),), output_dir=str(tmp_path / "run"), steps=2, camera_share=0.5, clean_share=0.25)
     loop.fit(replace(config, camera_data=(str(folder),), validation_photos=1))
-    [line] = (tmp_path / "run" / loop.METRICS_FILE).read_text().splitlines()
+    [line] = (tmp_path / "run" / validation.METRICS_FILE).read_text().splitlines()
     measured = json.loads(line)
     gaussian = np.mean([measured[f"psnr_{level}"] for level in (15, 25, 50)])
     assert measured["psnr"] == pytest.approx((gaussian + measured["psnr_camera"]) / 2, abs=1e-3)
@@ -443,7 +425,7 @@ def files_of(config):
 
 
 def checkpoint_of(config):
-    state = torch.load(loop.Path(config.output_dir) / "checkpoint.pt", weights_only=True)
+    state = torch.load(checkpoint.find_checkpoints(loop.Path(config.output_dir))[-1], weights_only=True)
     del state["counters"]["seconds"]
     return state
 
@@ -451,7 +433,8 @@ def checkpoint_of(config):
 def test_a_run_leaves_settings_metrics_grids_a_checkpoint_and_weights(small_run):
     weights = loop.fit(small_run)
     assert set(files_of(small_run)) == {
-        *("train.json", "metrics.jsonl", "checkpoint.pt", "weights/config.json", "weights/model.safetensors"),
+        *("train.json", "metrics.jsonl", "curve.png", "weights/config.json", "weights/model.safetensors"),
+        *("checkpoint-0000005.pt", "checkpoint-0000008.pt"),
         *(f"grid-{step:06d}.png" for step in (3, 6, 8)),
     }
     assert weights == loop.Path(small_run.output_dir) / "weights"
@@ -501,7 +484,7 @@ def test_a_crashed_run_is_resumed_to_the_very_same_end(small_run, tmp_path, monk
     whole = replace(small_run, output_dir=str(tmp_path / "whole"))
     loop.fit(whole)
     crash_at_step(7, small_run, monkeypatch)
-    loop.fit(replace(small_run, resume=True))
+    loop.fit(replace(small_run, resume=LATEST))
     assert_same(checkpoint_of(small_run), checkpoint_of(whole))
     weights = "weights/model.safetensors"
     assert files_of(small_run)[weights] == files_of(whole)[weights]
@@ -526,7 +509,7 @@ def crash_at_step(step, config, monkeypatch):
 
 def test_a_resumed_run_logs_each_validation_once(small_run, monkeypatch):
     crash_at_step(7, small_run, monkeypatch)  # validated at 6, saved at 5
-    loop.fit(replace(small_run, resume=True))
+    loop.fit(replace(small_run, resume=LATEST))
     assert [line["step"] for line in metrics_of(small_run)] == [3, 6, 8]
 
 
@@ -534,26 +517,26 @@ def test_resuming_a_finished_run_changes_neither_its_weights_nor_its_state(small
     loop.fit(small_run)
     weights = {name: content for name, content in files_of(small_run).items() if name.startswith("weights/")}
     state = checkpoint_of(small_run)
-    loop.fit(replace(small_run, resume=True))
+    loop.fit(replace(small_run, resume=LATEST))
     assert {name: content for name, content in files_of(small_run).items() if name in weights} == weights
     assert_same(checkpoint_of(small_run), state)
 
 
 def test_resuming_a_finished_run_logs_nothing_twice(small_run):
     loop.fit(small_run)
-    loop.fit(replace(small_run, resume=True))
+    loop.fit(replace(small_run, resume=LATEST))
     assert [line["step"] for line in metrics_of(small_run)] == [3, 6, 8]
 
 
 def test_a_finished_run_goes_on_where_it_is_given_more_steps(small_run):
     loop.fit(small_run)
-    loop.fit(replace(small_run, resume=True, steps=10))
+    loop.fit(replace(small_run, resume=LATEST, steps=10))
     assert metrics_of(small_run)[-1]["step"] == checkpoint_of(small_run)["counters"]["step"] == 10
 
 
 def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(small_run):
     loop.fit(small_run)
-    loop.fit(replace(small_run, resume=True, steps=small_run.steps + 2, batch_size=2, loss="mse"))
+    loop.fit(replace(small_run, resume=LATEST, steps=small_run.steps + 2, batch_size=2, loss="mse"))
     state = checkpoint_of(small_run)
     assert state["settings"][0] | {"batch_size": 4, "loss": "l1", "from_step": 0} == state["settings"][0]
     assert state["settings"][1:] == [{"from_step": small_run.steps, "batch_size": 2, "loss": "mse"}]
@@ -561,7 +544,7 @@ def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(small_run):
 
 
 def test_resume_without_a_run_starts_one(small_run):
-    loop.fit(replace(small_run, resume=True, steps=2))
+    loop.fit(replace(small_run, resume=LATEST, steps=2))
     assert checkpoint_of(small_run)["counters"]["step"] == 2
 
 
@@ -569,24 +552,15 @@ def test_the_checkpoint_of_another_network_is_refused_and_kept(small_run):
     loop.fit(small_run)
     before = files_of(small_run)
     with pytest.raises(ConfigError, match="checkpoint of another kind of run"):
-        loop.fit(toy(RECIPES["classic"], data=small_run.data, output_dir=small_run.output_dir, resume=True))
+        loop.fit(toy(RECIPES["classic"], data=small_run.data, output_dir=small_run.output_dir, resume=LATEST))
     assert files_of(small_run) == before
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.9, 0.0), (0.0, 0.9)])
 def test_a_checkpoint_with_averages_is_not_resumed_without_them_nor_the_reverse(tmp_path, before, after):
-    loop.save_checkpoint(loop.start_run(toy(ema_decay=before), CPU), tmp_path / "checkpoint.pt")
+    path = checkpoint.save_checkpoint(loop.start_run(toy(ema_decay=before), CPU), tmp_path, 1)
     with pytest.raises(ConfigError, match="checkpoint of another kind of run"):
-        loop.load_checkpoint(loop.start_run(toy(ema_decay=after), CPU), tmp_path / "checkpoint.pt")
-
-
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "half"])
-def test_a_damaged_checkpoint_is_refused_in_plain_words(tmp_path, content):
-    run, path = loop.start_run(toy(), CPU), tmp_path / "checkpoint.pt"
-    loop.save_checkpoint(run, path)
-    path.write_bytes(path.read_bytes()[:5000] if content is None else content)
-    with pytest.raises(ConfigError, match="checkpoint.pt"):
-        loop.load_checkpoint(run, path)
+        checkpoint.load_checkpoint(loop.start_run(toy(ema_decay=after), CPU), path)
 
 
 def test_a_run_that_diverges_does_not_pass_for_a_success(small_run):
@@ -620,7 +594,7 @@ def test_a_run_ends_when_its_minutes_are_over_with_the_rate_near_zero(small_run,
     rates, real = [], loop.learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda *arguments: rates.append(real(*arguments)) or rates[-1])
     loop.fit(replace(small_run, steps=1000, max_minutes=2, validation_steps=100, checkpointing_steps=100))
-    counters = torch.load(loop.Path(small_run.output_dir) / "checkpoint.pt", weights_only=True)["counters"]
+    counters = torch.load(checkpoint.find_checkpoints(loop.Path(small_run.output_dir))[-1])["counters"]
     assert counters["step"] == len(rates) == 30 and counters["seconds"] >= 120
     assert max(rates) > 0.9 * small_run.learning_rate and rates[-1] < 0.01 * small_run.learning_rate
 
@@ -629,7 +603,7 @@ def test_a_run_ends_when_its_minutes_are_over_with_the_rate_near_zero(small_run,
 def test_weights_are_kept_only_where_they_are_the_best_so_far(tmp_path, best):
     run = loop.start_run(toy(), CPU)
     run.best_psnr = best
-    loop.validate(run, toy_photos(1), toy(), tmp_path)
+    validation.validate(run, toy_photos(1), toy(), tmp_path)
     assert (tmp_path / "weights/model.safetensors").exists() == (best < 0)
     assert run.best_psnr > 0 and (tmp_path / "metrics.jsonl").exists()
 
@@ -638,16 +612,11 @@ def test_validation_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_
     config = replace(config, ema_decay=0.9)
     run = loop.start_run(config, CPU)
     take_steps(run, config, 2)
-    before = checkpoint_state(run, tmp_path / "before.pt")
-    loop.validate(run, toy_photos(1), config, tmp_path / ".")
+    before = copy.deepcopy(state_of(run))
+    validation.validate(run, toy_photos(1), config, tmp_path / ".")
     run.best_psnr, run.validated_step = -math.inf, -1
-    assert_same(checkpoint_state(run, tmp_path / "after.pt"), before)
+    assert_same(state_of(run), before)
     assert run.model.training
-
-
-def checkpoint_state(run, path):
-    loop.save_checkpoint(run, path)
-    return torch.load(path, weights_only=True)
 
 
 def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run):

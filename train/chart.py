@@ -1,10 +1,12 @@
-"""PSNR against the time it costs, drawn beside published networks."""
+"""Charts: PSNR against the time it costs, beside published networks, and the course of a training run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from denoiser.weights import BUNDLED
 
@@ -28,13 +30,9 @@ def draw_chart(costs: Iterable[Cost], path: Path) -> None:
 
     Raises ConfigError where Matplotlib or the results of our weights are missing.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import FixedLocator, NullLocator
-    except ImportError as error:
-        raise ConfigError("a chart needs Matplotlib: pip install -r requirements-dev.txt") from error
-    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_chart()
+    from matplotlib.ticker import FixedLocator, NullLocator
+
     for cost in costs:
         ours = cost.network not in PUBLISHED
         psnr, told = (own_psnr(cost.network), False) if ours else PUBLISHED[cost.network]
@@ -52,6 +50,35 @@ def draw_chart(costs: Iterable[Cost], path: Path) -> None:
     axes.grid(alpha=0.25)
     axes.set_xlabel(f"CPU time, {REFERENCE} = 1 (logarithmic)")
     axes.set_ylabel(f"PSNR in dB, {DATASET.upper()}, level {LEVEL}")
+    save_chart(figure, path)
+
+
+def draw_curve(lines: Sequence[dict[str, float]], path: Path) -> None:
+    """Draw how the PSNR on the validation photos went, from the lines of metrics.jsonl. Raises ConfigError likewise."""
+    figure, axes = new_chart()
+    names = [name for name in lines[-1] if name.startswith("psnr_")]
+    for name in names:
+        label = name.removeprefix("psnr_")
+        label = f"level {label}" if label.isdigit() else label
+        axes.plot([line["step"] for line in lines], [line.get(name, math.nan) for line in lines], "o-", label=label)
+    axes.legend()
+    axes.grid(alpha=0.25)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("PSNR in dB, validation photos")
+    save_chart(figure, path)
+
+
+def new_chart() -> tuple[Any, Any]:
+    """An empty figure of Matplotlib and its axes. Raises ConfigError where that is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("charts need Matplotlib: pip install matplotlib") from error
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def save_chart(figure: Any, path: Path) -> None:
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:

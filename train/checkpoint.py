@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os import fsync
 from pathlib import Path
 
 import torch
 from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
 
+from denoiser import DenoiserError
 from denoiser.model import DenoisingAutoencoder
 
-from .config import ConfigError
+from .config import LATEST, ConfigError
 
-COUNTERS = ("step", "crops", "seconds", "validated_step", "best_psnr")
+COUNTERS = ("step", "crops", "seconds", "skipped", "validated_step", "best_psnr")
+CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)\.pt")
 
 
 @dataclass
 class Run:
-    """The whole state of a training run: what a checkpoint holds."""
+    """The whole state of a training run: what a checkpoint holds.
+
+    There is no random state in it: what is drawn in a step depends on the seed and the number of the step alone.
+    """
 
     model: DenoisingAutoencoder
     average: AveragedModel | None  # exponential moving average of the weights
     optimizers: list[torch.optim.Optimizer]
-    generator: torch.Generator  # of crops, augmentation and noise
     step: int = 0
-    crops: int = 0  # that it has seen
+    crops: int = 0  # that it has seen, in all processes
     seconds: float = 0.0
+    skipped: int = 0  # steps whose gradients weren't finite
+    skipped_in_a_row: int = 0
     settings: list[dict[str, object]] = field(default_factory=list)  # the first ones, then what was changed, from_step
     started_from: dict[str, object] | None = None  # how the weights of --init had been trained
     validated_step: int = -1  # the last step that was validated
@@ -38,33 +51,95 @@ class Run:
         """The averaged weights where there are any: those are validated and kept."""
         return self.average.module if self.average is not None else self.model
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
-def save_checkpoint(run: Run, path: Path) -> None:
-    """Write the whole state, atomically: a crash leaves the old checkpoint."""
-    device = next(run.model.parameters()).device
+
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """Write something that a run can do without: where a disk is full or gone, it is said, and the run goes on."""
+    try:
+        yield
+    except (OSError, DenoiserError, ConfigError) as error:
+        tqdm.write(f"{what} could not be written: {error}; the run goes on without it")
+
+
+def find_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a run's folder, oldest first."""
+    found = [path for path in folder.glob("checkpoint-*.pt") if CHECKPOINT_NAME.fullmatch(path.name)]
+    return sorted(found, key=step_of)
+
+
+def step_of(path: Path) -> int:
+    return int(CHECKPOINT_NAME.fullmatch(path.name)[1])
+
+
+def save_checkpoint(run: Run, folder: Path, limit: int) -> Path:
+    """Write the whole state, atomically, then remove all checkpoints but the newest `limit`.
+
+    A crash at any moment leaves the older ones. Raises OSError where it can't be written.
+    """
     state = {
         "model": run.model.state_dict(),
         "average": run.average.state_dict() if run.average is not None else None,
         "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
-        "generator": run.generator.get_state(),
-        "torch_random": torch.get_rng_state(),
-        "cuda_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         "settings": run.settings,
         "counters": {name: getattr(run, name) for name in COUNTERS},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    path, partial = folder / f"checkpoint-{run.step:07d}.pt", folder / "checkpoint.partial"
+    torch.save(state, content := io.BytesIO())  # straight to a full disk it would hide why it fails
+    try:
+        with partial.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            fsync(file.fileno())  # or a power cut could leave the new name with nothing in it
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    for old in find_checkpoints(folder)[:-limit]:
+        old.unlink()
+    return path
+
+
+def resume_run(run: Run, resume: str, folder: Path) -> Path | None:
+    """Put a run back to where its newest checkpoint stands, or the one at the path `resume`; returns which.
+
+    Where the newest is damaged, the one before it serves; where there is none at all, the run starts anew. Raises
+    ConfigError where none can be used, or where the folder holds later ones than that at the path.
+    """
+    candidates = find_checkpoints(folder) if resume == LATEST else [Path(resume)]
+    for path in reversed(candidates):
+        try:
+            load_checkpoint(run, path)
+        except DamagedCheckpoint as error:
+            print(error, file=sys.stderr)
+            continue
+        if resume != LATEST and any(step_of(other) > run.step for other in find_checkpoints(folder)):
+            raise ConfigError(f"{folder} holds later checkpoints; to go on from {path}, name another --output-dir")
+        return path
+    if candidates:
+        raise ConfigError("no checkpoint could be read; start anew in another --output-dir")
+    return None
+
+
+class DamagedCheckpoint(ConfigError):
+    """A file that isn't a whole checkpoint."""
 
 
 def load_checkpoint(run: Run, path: Path) -> None:
-    """Put a run back to where save_checkpoint saw it. Raises ConfigError if the checkpoint is another network's."""
-    device = next(run.model.parameters()).device
+    """Put a run back to where save_checkpoint saw it.
+
+    Raises DamagedCheckpoint, or ConfigError if the checkpoint is another network's.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no checkpoint {path}; give {LATEST}, or the path of a checkpoint-*.pt") from error
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise ConfigError(f"{path} is damaged and can't be resumed; start anew in another --output-dir") from error
+        raise DamagedCheckpoint(f"{path} is damaged and can't be resumed from") from error
     try:
         if (state["average"] is None) != (run.average is None):
             raise ValueError("one of the two has averaged weights")
@@ -73,12 +148,8 @@ def load_checkpoint(run: Run, path: Path) -> None:
             run.average.load_state_dict(state["average"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        run.settings, counters = state["settings"], state["counters"]
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is a checkpoint of another kind of run; resume with its own settings") from error
-    run.generator.set_state(state["generator"])
-    torch.set_rng_state(state["torch_random"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda_random"], device)
-    run.settings = state["settings"]
-    for name, value in state["counters"].items():
+    for name, value in counters.items():
         setattr(run, name, value)

@@ -11,9 +11,12 @@ class ConfigError(ValueError):
     """A setting that can't be used; the message says what came and what is accepted."""
 
 
-def setting(default: object, help: str, choices: tuple[str, ...] | None = None) -> object:
-    """A dataclass field with the text that --help shows and the values that are accepted."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def setting(default: object, help: str, choices: tuple[str, ...] | None = None, alone: str | None = None) -> object:
+    """A dataclass field with the text that --help shows, the values that are accepted, and the one of a flag alone."""
+    return field(default=default, metadata={"help": help, "choices": choices, "alone": alone})
+
+
+LATEST = "latest"  # of the checkpoints in the output folder
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,12 @@ class TrainConfig:
     val: str | None = setting(None, "a folder of photos to choose the best weights by (default: the data's own)")
     output_dir: str = setting("runs/base", "where checkpoints, metrics and weights go")
     init: str | None = setting(None, "start from these weights: a model folder or a Hub repo")
-    resume: bool = setting(False, "continue the run in the output folder exactly where it stopped")
+    resume: str | None = setting(None, "continue exactly where the newest, or this, checkpoint stands", alone=LATEST)
 
     steps: int = setting(200_000, "optimizer steps in all")
     max_minutes: float | None = setting(None, "stop after this long; the learning rate falls to zero by then")
-    batch_size: int = setting(16, "crops a step")
+    batch_size: int = setting(16, "crops that a process computes at once")
+    gradient_accumulation_steps: int = setting(1, "batches whose gradients are averaged for one optimizer step")
     crop: int = setting(128, "side of the square crops in pixels, a multiple of 16")
     augmentation: str = setting("dihedral", "flips and quarter turns, or the reference's own", ("dihedral", "classic"))
 
@@ -59,6 +63,8 @@ class TrainConfig:
     validation_steps: int = setting(1000, "steps between validations")
     validation_photos: int = setting(8, "how many of the validation photos are used during training")
     checkpointing_steps: int = setting(500, "steps between checkpoints")
+    checkpoints_total_limit: int = setting(2, "how many checkpoints are kept, beside the best weights")
+    report_to: str = setting("none", "also show the run in one of these", ("none", "tensorboard", "trackio"))
     push: str | None = setting(None, "put the best weights on the Hub at the end, in this repository: user/name")
     push_every: int = setting(0, "and during training, so many steps apart; 0: at the end alone")
     device: str = setting("auto", "auto, cpu, cuda, ...")
@@ -75,6 +81,7 @@ class TrainConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         positive = ("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate")
         positive += ("validation_steps", "validation_photos", "checkpointing_steps")
+        positive += ("gradient_accumulation_steps", "checkpoints_total_limit")
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be above 0")
@@ -148,6 +155,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             inner = next((option for option in get_args(kind) if option not in (type(None), Ellipsis)), kind)
             options["type"] = inner
             options["choices"] = item.metadata["choices"]
+            if item.metadata["alone"]:
+                options |= {"nargs": "?", "const": item.metadata["alone"], "metavar": f"{item.metadata['alone']}|PATH"}
         parser.add_argument(flag(item.name), **options)
 
 

@@ -26,7 +26,8 @@ from .config import ConfigError, TrainConfig
 from .data import PhotoSet, load_photos
 from .dead_leaves import dead_leaves
 from .evaluate import LEVELS, network_size, noisy_version
-from .loop import learning_rate, run_progress, start_run, train_step
+from .loop import learning_rate, run_progress, start_run
+from .step import train_step
 
 # That of `base`, made for minutes.
 RECIPE = TrainConfig(warmup_steps=30, ema_decay=0.99, validation_photos=32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from denoiser.model import DenoisingAutoencoder
 
@@ -17,6 +17,17 @@ PIXEL_LOSSES = {
     "charbonnier": lambda error: (error.square() + CHARBONNIER_EPSILON**2).sqrt(),
     "mse": torch.square,
 }
+
+
+class Objective(nn.Module):
+    """A network and what it is to minimise as one module, as DistributedDataParallel and torch.compile want it."""
+
+    def __init__(self, model: DenoisingAutoencoder, config: TrainConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, clean: Tensor, noisy: Tensor, sigma: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        return training_loss(self.model, clean, noisy, sigma, told, self.config)
 
 
 def training_loss(

@@ -1,0 +1,66 @@
+"""Several processes train as one would: the same weights for the same crops, one writer, one clock."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy_training import TOY, flags, newest_state, tensors_of
+
+from train import loop, validation
+from train.distributed import World
+
+PROCESSES = 2
+
+
+def torchrun(run, *more):
+    """The command under torchrun, on two processes of this machine."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(PROCESSES), "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*launcher, str(TOY), "fit", *flags(run), *more]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def test_two_processes_come_to_the_weights_of_one_with_the_same_crops(toy_run, tmp_path):
+    """One process averages the gradients of two batches, two processes those of one each. Then a resume, by both."""
+    two = replace(toy_run, validation_photos=3, val=toy_run.data[0], mixed_precision="no")
+    one = replace(two, output_dir=str(tmp_path / "one"), gradient_accumulation_steps=PROCESSES)
+    loop.fit(replace(one, steps=6))
+    loop.fit(replace(one, resume="latest"))
+    for extra in (["--steps", "6"], ["--resume"]):
+        ended = torchrun(two, *extra)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count("photos to train on") == 1
+    ours, expected = newest_state(two), newest_state(one)
+    assert ours["counters"]["crops"] == expected["counters"]["crops"] == 12 * 4 * PROCESSES
+    for name, value in tensors_of(expected).items():
+        torch.testing.assert_close(tensors_of(ours)[name], value, rtol=1e-3, atol=1e-5, msg=name)
+    logs = [validation.read_metrics(Path(run.output_dir) / validation.METRICS_FILE) for run in (two, one)]
+    for of_two, of_one in zip(*logs, strict=True):
+        assert of_two["step"] == of_one["step"]
+        assert of_two["psnr"] == pytest.approx(of_one["psnr"], abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_what_processes_make_of_their_shares_comes_together_in_order(count, monkeypatch):
+    items = list(range(count))
+    worlds = [World(rank, 3) for rank in range(3)]
+    shares = [world.share(items) for world in worlds]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+    def gather(parts, mine):
+        parts[:] = shares
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    assert all(world.gather(share) == items for world, share in zip(worlds, shares, strict=True))
+
+
+def test_alone_a_process_has_all_the_work_and_waits_for_nobody():
+    world = World()
+    assert world.is_main and world.share([1, 2]) == world.gather([1, 2]) == [1, 2]
+    assert world.highest(1.5, True) == (1.5, True)
+    with world.one_by_one():
+        pass

@@ -1,0 +1,189 @@
+"""Long runs survive: kill -9, damaged and missing checkpoints, a full disk, gradients that are no numbers, Ctrl-C."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy_training import TOY, flags, newest_state, tensors_of
+
+import denoiser
+from train import checkpoint, loop, step, validation
+from train.__main__ import main
+from train.config import LATEST, ConfigError
+
+CPU = torch.device("cpu")
+SIGKILLED = -signal.SIGKILL
+
+
+def command(toy_run, **variables):
+    """The command in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    arguments = [sys.executable, str(TOY), "fit", *flags(toy_run)]
+    return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_run, tmp_path):
+    whole = replace(toy_run, output_dir=str(tmp_path / "whole"))
+    loop.fit(whole)
+    kills = [
+        "train.loop train_step 2",  # before anything was saved
+        "train.checkpoint fsync 1",  # half of the second checkpoint is written
+        "train.validation save_grid 1",
+        "train.validation save_weights 1",
+        "train.checkpoint fsync 0",  # half of the next one
+        "train.loop draw_curve 0",  # all but done
+    ]
+    for number, kill in enumerate(kills):
+        killed = command(replace(toy_run, resume=LATEST if number else None), KILL_AT=kill)
+        assert killed.wait(120) == SIGKILLED, killed.stderr.read()
+    assert command(replace(toy_run, resume=LATEST)).wait(120) == 0
+    ours, expected = newest_state(toy_run), newest_state(whole)
+    assert ours["counters"] == expected["counters"] and ours["settings"] == expected["settings"]
+    tensors = tensors_of(expected)
+    assert tensors.keys() == tensors_of(ours).keys()
+    assert [name for name, value in tensors_of(ours).items() if not torch.equal(value, tensors[name])] == []
+    name = "weights/model.safetensors"
+    assert (Path(toy_run.output_dir) / name).read_bytes() == (Path(whole.output_dir) / name).read_bytes()
+    logs = [validation.read_metrics(Path(run.output_dir) / validation.METRICS_FILE) for run in (toy_run, whole)]
+    assert [[(line["step"], line["psnr"]) for line in log] for log in logs][0] == [
+        (line["step"], line["psnr"]) for line in logs[1]
+    ]
+
+
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(toy_run):
+    running = command(replace(toy_run, steps=1_000_000, validation_steps=1_000_000, checkpointing_steps=1_000_000))
+    while not (Path(toy_run.output_dir) / "train.json").exists():
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.1)
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=120)
+    assert running.returncode == 130
+    [saved] = checkpoint.find_checkpoints(Path(toy_run.output_dir))
+    done = checkpoint.step_of(saved)
+    assert f"stopped after step {done}, saved as {saved}; the same command with --resume continues" in out
+    loop.fit(replace(toy_run, steps=done + 1, resume=LATEST))
+    assert newest_state(toy_run)["counters"]["step"] == done + 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "half"])
+def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_serves(toy_run, content, capsys):
+    loop.fit(toy_run)
+    expected = newest_state(toy_run)
+    older, newest = checkpoint.find_checkpoints(Path(toy_run.output_dir))
+    newest.write_bytes(newest.read_bytes()[:5000] if content is None else content)
+    loop.fit(replace(toy_run, resume=LATEST))
+    assert f"{newest} is damaged" in capsys.readouterr().err
+    assert newest_state(toy_run)["counters"] == expected["counters"]
+    older.write_bytes(b"")
+    newest.write_bytes(b"")
+    with pytest.raises(ConfigError, match="no checkpoint could be read; start anew in another --output-dir"):
+        loop.fit(replace(toy_run, resume=LATEST))
+
+
+def test_only_the_newest_checkpoints_are_kept(toy_run):
+    for limit, steps in ((1, [12]), (3, [9, 12, 15])):
+        loop.fit(replace(toy_run, checkpoints_total_limit=limit, resume=LATEST, steps=steps[-1]))
+        found = checkpoint.find_checkpoints(Path(toy_run.output_dir))
+        assert [checkpoint.step_of(path) for path in found] == (steps if limit == 1 else [12, 15])
+
+
+def test_a_run_goes_on_from_the_checkpoint_that_is_named(toy_run, tmp_path):
+    loop.fit(replace(toy_run, checkpoints_total_limit=9))
+    first, *_, last = checkpoint.find_checkpoints(Path(toy_run.output_dir))
+    with pytest.raises(ConfigError, match="holds later checkpoints; to go on from .* name another --output-dir"):
+        loop.fit(replace(toy_run, resume=str(first)))
+    other = replace(toy_run, output_dir=str(tmp_path / "other"), resume=str(first))
+    denoiser.load(loop.fit(other), device="cpu")
+    assert newest_state(other)["counters"] == newest_state(toy_run)["counters"]
+    assert last.exists()
+    with pytest.raises(ConfigError, match=r"there is no checkpoint gone\.pt; give latest, or the path"):
+        loop.fit(replace(other, resume="gone.pt"))
+
+
+def test_a_log_whose_last_line_was_cut_off_does_not_stop_a_resume(toy_run):
+    loop.fit(toy_run)
+    log = Path(toy_run.output_dir) / validation.METRICS_FILE
+    log.write_text(log.read_text() + '{"step": 12, "min')
+    loop.fit(replace(toy_run, resume=LATEST, steps=13))
+    assert [line["step"] for line in validation.read_metrics(log)] == [4, 8, 12, 13]
+
+
+def test_a_full_disk_costs_what_cannot_be_written_and_no_more(toy_run, capsys):
+    """Files over the limit can't be written, as on a full disk: the checkpoints, while the weights are smaller."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"step 12 could not be saved: .*File too large"):
+            loop.fit(toy_run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    out = capsys.readouterr().out
+    assert "the checkpoint could not be written" in out and "the run goes on" in out
+    folder = Path(toy_run.output_dir)
+    assert [path.name for path in folder.iterdir() if path.suffix in (".pt", ".partial")] == []
+    assert denoiser.load(folder / "weights", device="cpu").weights.training["steps"] in (4, 8, 12)
+
+
+def not_finite(monkeypatch, steps):
+    """Make the losses of these steps NaN, and count all steps."""
+    real, seen = step.draw_batch, []
+
+    def draw(*arguments):
+        batch = real(*arguments)
+        seen.append(len(seen))
+        if seen[-1] in steps:
+            batch.noisy[0, 0, 0, 0] = torch.nan
+        return batch
+
+    monkeypatch.setattr(step, "draw_batch", draw)
+    return seen
+
+
+def test_a_step_whose_gradients_are_no_numbers_moves_nothing_and_is_counted(toy_run, monkeypatch):
+    not_finite(monkeypatch, {1, 2})
+    run = loop.start_run(toy_run, CPU)
+    toy = loop.PhotoSet([np.full((24, 24, 3), 90, dtype=np.uint8)])
+    states = []
+    for _ in range(4):
+        step.train_step(run, toy, toy_run, 1e-3)
+        states.append({name: value.clone() for name, value in run.measured_model.state_dict().items()})
+    pairs = zip(states, states[1:], strict=False)
+    changed = [any(not torch.equal(old[name], new[name]) for name in old) for old, new in pairs]
+    assert changed == [False, False, True]
+    assert run.skipped == 2 and run.skipped_in_a_row == 0 and run.step == 4
+    assert all(value.isfinite().all() for value in run.model.state_dict().values())
+
+
+def test_a_run_that_goes_on_diverging_stops_with_the_last_good_checkpoint_named(toy_run, monkeypatch):
+    seen = not_finite(monkeypatch, range(7, 1000))
+    with pytest.raises(ConfigError) as error:
+        loop.fit(replace(toy_run, steps=1000, validation_steps=1000))
+    assert len(seen) == 7 + step.MAX_SKIPPED
+    named = checkpoint.find_checkpoints(Path(toy_run.output_dir))[-1]
+    assert f"--resume {named} and a lower --learning-rate" in str(error.value)
+    state = torch.load(named, weights_only=True)
+    assert all(value.isfinite().all() for value in state["model"].values())
+
+
+def test_the_command_resumes_the_newest_checkpoint_or_a_named_one(toy_run, monkeypatch):
+    resumed = []
+    monkeypatch.setattr("train.__main__.fit", lambda config: resumed.append(config.resume) or Path("weights"))
+    for extra in ([], ["--resume"], ["--resume", "latest"], ["--resume", "runs/base/checkpoint-0000500.pt"]):
+        assert main(["fit", *flags(toy_run), *extra]) == 0
+    assert resumed == [None, "latest", "latest", "runs/base/checkpoint-0000500.pt"]
+
+
+def test_the_log_is_json(toy_run):
+    loop.fit(toy_run)
+    for line in (Path(toy_run.output_dir) / validation.METRICS_FILE).read_text().splitlines():
+        assert {"step", "minutes", "loss", "psnr", "psnr_15", "psnr_25", "psnr_50"} == set(json.loads(line))

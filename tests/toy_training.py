@@ -1,0 +1,95 @@
+"""Toy runs for the tests of training: a network, photos and settings for seconds.
+
+`python tests/toy_training.py fit FLAGS` is the real command with that network, for a process of its own. Where KILL_AT
+is "MODULE FUNCTION COUNT", the process dies at that call of the function of that module as by kill -9: of fsync, when
+half of the file is written.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from denoiser import Photo, save_image
+from denoiser.model import ModelConfig
+from train import loop
+from train.__main__ import main
+from train.checkpoint import find_checkpoints
+from train.config import TrainConfig
+
+TOY = Path(__file__).resolve()
+TINY = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
+
+
+@pytest.fixture(scope="session")
+def toy_photos(tmp_path_factory):
+    """A folder of four small photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    rows, columns = np.mgrid[:24, :28][..., None]
+    for number, slope in enumerate(np.random.default_rng(0).uniform(-4, 4, (4, 2, 3))):
+        pixels = 128 + (rows - 12) * slope[0] + (columns - 14) * slope[1] + 40 * (rows > columns)
+        save_image(Photo(np.clip(pixels, 0, 255).astype(np.uint8)), folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def toy_run(toy_photos, tmp_path, monkeypatch):
+    """Settings of a run of twelve steps of the toy network, validated every four and saved every three."""
+    monkeypatch.setitem(loop.PRESETS, "base", TINY)
+    return TrainConfig(
+        data=(str(toy_photos),), output_dir=str(tmp_path / "run"), steps=12, batch_size=4, crop=16, warmup_steps=3,
+        ema_decay=0.9, device="cpu", validation_steps=4, validation_photos=1, checkpointing_steps=3,
+    )  # fmt: skip
+
+
+def flags(config):
+    """What the command is given for that config."""
+    different = {name: value for name, value in config.to_json().items() if value != getattr(TrainConfig(), name)}
+    values = {name: value if isinstance(value, tuple) else (value,) for name, value in different.items()}
+    return [text for name, value in values.items() for text in ("--" + name.replace("_", "-"), *map(str, value))]
+
+
+def newest_state(config):
+    state = torch.load(find_checkpoints(Path(config.output_dir))[-1], weights_only=True)
+    del state["counters"]["seconds"]
+    return state
+
+
+def tensors_of(state):
+    average = {f"average {name}": value for name, value in state["average"].items()}
+    moments = {
+        f"optimizer {number} {place} {name}": value
+        for number, optimizer in enumerate(state["optimizers"])
+        for place, moment in optimizer["state"].items()
+        for name, value in moment.items()
+    }
+    return {**state["model"], **average, **moments}
+
+
+def kill_at(module_name: str, function: str, count: str) -> None:
+    module = importlib.import_module(module_name)
+    real, calls = getattr(module, function), iter(range(int(count)))
+
+    def counted(*arguments, **options):
+        if next(calls, None) is None:
+            if real is os.fsync:
+                os.ftruncate(arguments[0], os.fstat(arguments[0]).st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **options)
+
+    setattr(module, function, counted)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    loop.PRESETS["base"] = TINY
+    if "KILL_AT" in os.environ:
+        kill_at(*os.environ["KILL_AT"].split())
+    sys.exit(main(sys.argv[1:]))

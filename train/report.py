@@ -1,0 +1,119 @@
+"""What can be seen of a run while it goes: a progress bar, and a tracker if one is wanted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .checkpoint import Run
+from .config import ConfigError, TrainConfig
+from .distributed import World
+from .step import Step
+
+EVERY = 20  # steps between two looks at the loss: on a GPU each look waits for it
+
+
+class Report:
+    """Tells of one run's steps and scores, in the main process alone; a context manager."""
+
+    def __init__(self, config: TrainConfig, run: Run, world: World, output: Path, progress: float) -> None:
+        """progress: how much of the run is done, from 0 to 1. Raises ConfigError where the tracker isn't installed."""
+        self.run = run
+        self.losses: list[float] = []
+        self.drawing, self.begun = 0.0, time.perf_counter()
+        self.crops, self.since = run.crops, self.begun  # at the last look
+        bar_format = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+        self.bar = tqdm(total=1.0, initial=progress, bar_format=bar_format, disable=not world.is_main)
+        self.tracker = make_tracker(config, output, run.step) if world.is_main else None
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        if self.tracker:
+            self.tracker.close()
+
+    def step(self, step: Step, rate: float, progress: float) -> None:
+        """Count a step, and now and then show how it went."""
+        self.drawing += step.drawing
+        self.bar.update(min(progress, 1.0) - self.bar.n)
+        if self.run.step % EVERY:
+            return
+        loss, psnr, now = float(step.loss), float(step.psnr), time.perf_counter()
+        self.losses.append(loss)
+        speed = (self.run.crops - self.crops) / (now - self.since)
+        self.crops, self.since = self.run.crops, now
+        skipped = f", {self.run.skipped} steps skipped" if self.run.skipped else ""
+        self.bar.set_postfix_str(
+            f"step {self.run.step}, loss {loss:.4f}, {psnr:.2f} dB, {speed:.0f} images/s, "
+            f"{self.drawing_share:.0%} of the time for data{skipped}"
+        )
+        self.track({"loss": loss, "psnr_of_crops": psnr, "learning_rate": rate, "images_per_second": speed})
+
+    @property
+    def drawing_share(self) -> float:
+        """The share of the time since the start in which the trainer drew crops and their noise, or waited for it."""
+        return self.drawing / (time.perf_counter() - self.begun)
+
+    def scores(self, scores: dict[str, float]) -> None:
+        """Show what a validation measured."""
+        self.track({f"validation/{name}": value for name, value in scores.items()})
+
+    def track(self, values: dict[str, float]) -> None:
+        if self.tracker:
+            self.tracker.log(values, self.run.step)
+
+    def mean_loss(self) -> float | None:
+        """The mean of the losses that were looked at since the last call; None if there were none."""
+        losses, self.losses = self.losses, []
+        return sum(losses) / len(losses) if losses else None
+
+
+class TensorBoard:
+    """Writes output_dir/tensorboard, for `tensorboard --logdir`."""
+
+    def __init__(self, config: TrainConfig, output: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class Trackio:
+    """Writes a run, named as the output folder, of Trackio's project "denoiser", for `trackio show`."""
+
+    def __init__(self, config: TrainConfig, output: Path, step: int) -> None:
+        import trackio
+
+        self.trackio = trackio
+        trackio.init("denoiser", output.name, config=config.to_json(), resume="allow" if step else "never")
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.trackio.log(values, step=step)
+
+    def close(self) -> None:
+        self.trackio.finish()
+
+
+TRACKERS = {"tensorboard": TensorBoard, "trackio": Trackio}
+
+
+def make_tracker(config: TrainConfig, output: Path, step: int) -> TensorBoard | Trackio | None:
+    """The tracker of --report-to, if there is one. Raises ConfigError where it isn't installed."""
+    if config.report_to == "none":
+        return None
+    try:
+        return TRACKERS[config.report_to](config, output, step)
+    except ImportError as error:
+        raise ConfigError(
+            f"--report-to {config.report_to} needs it installed: pip install {config.report_to}"
+        ) from error

@@ -1,0 +1,109 @@
+"""One optimizer step: batches, their gradients, and what moves the weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from denoiser import metrics
+from denoiser.model import DenoisingAutoencoder
+
+from .checkpoint import Run
+from .config import TrainConfig
+from .data import PhotoSet, draw_batch
+from .distributed import World
+from .loss import Objective
+
+TOLD_SHARE = 0.5  # of the crops are denoised with the true level, the others with the estimate
+MAX_SKIPPED = 10  # steps in a row whose gradients aren't finite; then the run stops
+
+
+class Step(NamedTuple):
+    """What one optimizer step came to, in this process."""
+
+    loss: Tensor  # on the device, as the next one is
+    psnr: Tensor  # the mean over the restored crops
+    drawing: float  # seconds that it took to draw the crops and their noise
+
+
+def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
+    """Whether the network computes in bfloat16: by default on a GPU, and on a CPU that multiplies it in tiles (AMX)."""
+    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
+    return fast if config.mixed_precision == "auto" else config.mixed_precision == "bf16"
+
+
+def make_objective(model: DenoisingAutoencoder, config: TrainConfig, world: World) -> nn.Module:
+    """What a step calls and differentiates: the network with its loss, compiled, and shared among the processes."""
+    objective = Objective(model, config)
+    if config.compile:
+        objective.compile()
+    if world.size > 1:
+        devices = [world.local_rank] if next(model.parameters()).is_cuda else None
+        objective = DistributedDataParallel(objective, device_ids=devices)
+    return objective
+
+
+def step_generator(config: TrainConfig, step: int, batch: int, device: torch.device) -> torch.Generator:
+    """What draws everything random of one batch of one step.
+
+    It depends on nothing that has gone before, so that a resumed run draws what an uninterrupted one would have, and
+    several processes what one would have that computes their batches in turn. Dropout draws from PyTorch's default
+    generator, which is seeded likewise.
+    """
+    seed = int(np.random.SeedSequence((config.seed, step, batch)).generate_state(1)[0])
+    torch.manual_seed(seed)
+    return torch.Generator(device).manual_seed(seed)
+
+
+def train_step(
+    run: Run,
+    photos: PhotoSet,
+    config: TrainConfig,
+    rate: float,
+    objective: nn.Module | None = None,
+    camera_photos: PhotoSet | None = None,
+    world: World | None = None,
+) -> Step:
+    """One optimizer step, on the mean gradient of --gradient-accumulation-steps batches of each process.
+
+    A step whose gradients aren't finite moves nothing and is counted.
+    """
+    objective, world = objective or Objective(run.model, config), world or World()
+    for optimizer in run.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    run.model.zero_grad(set_to_none=True)
+    drawing, losses, psnrs, count = 0.0, [], [], config.gradient_accumulation_steps
+    for turn in range(count):
+        started = time.perf_counter()
+        generator = step_generator(config, run.step, world.rank * count + turn, run.device)
+        batch = draw_batch(photos, config, generator, camera_photos)
+        told = torch.rand((config.batch_size, 1, 1, 1), generator=generator, device=run.device) < TOLD_SHARE
+        drawing += time.perf_counter() - started
+        averages_gradients = turn == count - 1 or world.size == 1
+        with nullcontext() if averages_gradients else objective.no_sync():
+            with torch.autocast(run.device.type, torch.bfloat16, enabled=uses_bf16(config, run.device)):
+                loss, restored = objective(batch.clean, batch.noisy, batch.sigma, told)
+            (loss / count).backward()
+        losses.append(loss.detach())
+        psnrs.append(metrics.psnr(restored.detach().float(), batch.clean).mean())
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.max_grad_norm or math.inf)
+    if torch.isfinite(norm):  # the same in all processes
+        for optimizer in run.optimizers:
+            optimizer.step()
+        if run.average is not None:
+            run.average.update_parameters(run.model)
+        run.skipped_in_a_row = 0
+    else:
+        run.skipped += 1
+        run.skipped_in_a_row += 1
+    run.step += 1
+    run.crops += config.batch_size * count * world.size
+    return Step(torch.stack(losses).mean(), torch.stack(psnrs).mean(), drawing)

@@ -1,0 +1,130 @@
+"""What a run says of itself on the way: its scores on the validation photos, a picture, and the best weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from denoiser import Denoiser, Photo, save_image
+from denoiser.weights import Weights, save_weights
+
+from .checkpoint import Run, best_effort
+from .config import ConfigError, TrainConfig
+from .distributed import World
+from .evaluate import LEVELS, measure, measure_camera, side_by_side
+
+METRICS_FILE, WEIGHTS_FOLDER = "metrics.jsonl", "weights"
+GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
+
+# Settings that say nothing about the weights: paths of one machine, or what the other facts tell.
+ELSEWHERE = ("data", "camera_data", "val", "output_dir", "init", "resume", "steps", "max_minutes", "push", "push_every")
+ELSEWHERE += ("checkpointing_steps", "checkpoints_total_limit", "report_to")
+
+
+def validate(
+    run: Run,
+    photos: list[np.ndarray],
+    config: TrainConfig,
+    output: Path,
+    loss: float | None = None,
+    world: World | None = None,
+) -> dict[str, float]:
+    """Measure, log a line to metrics.jsonl, save a picture grid, and keep the weights if they are the best so far.
+
+    Each process measures its share of the photos; the first one writes. Returns the PSNR by its name in the log. Raises
+    ConfigError where the network returns what is no number.
+    """
+    world = world or World()
+    denoiser = Denoiser(Weights(run.measured_model, config.model), str(run.device))
+    shared = [photo_scores(denoiser, photo, seed, config) for seed, photo in world.share(list(enumerate(photos)))]
+    scores = mean_scores(world.gather(shared))
+    if math.isnan(scores["psnr"]):
+        raise ConfigError(f"the network diverged before step {run.step}; start anew with a lower --learning-rate")
+    run.validated_step = run.step
+    if world.is_main:
+        line = {"step": run.step, "minutes": round(run.seconds / 60, 2), "loss": loss}
+        line |= {name: round(value, 4) for name, value in scores.items()}
+        tqdm.write(", ".join(f"{key} {value}" for key, value in line.items() if value is not None))
+        with best_effort("the log"), (output / METRICS_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        with best_effort("the picture grid"):
+            save_grid(denoiser, photos, output / f"grid-{run.step:06d}.png")
+        if scores["psnr"] > run.best_psnr:
+            with best_effort("the best weights"):
+                facts = training_facts(run, config) | {"validation_psnr": round(scores["psnr"], 3)}
+                save_weights(run.measured_model, output / WEIGHTS_FOLDER, facts)
+                run.best_psnr = scores["psnr"]
+    run.model.train()
+    return scores
+
+
+def photo_scores(denoiser: Denoiser, photo: np.ndarray, seed: int, config: TrainConfig) -> dict[str, float]:
+    """PSNR on one photo, uint8 (H, W, 3), with each noise; the seed picks the camera."""
+    scores = {f"psnr_{row.level:g}": row.psnr for row in measure(denoiser, "", [photo], LEVELS, show_progress=False)}
+    if config.camera_share:
+        scores["psnr_camera"] = measure_camera(denoiser, photo, seed)
+    return scores
+
+
+def mean_scores(scores: list[dict[str, float]]) -> dict[str, float]:
+    """The means over photos, and "psnr", by which the best weights are chosen.
+
+    That is the mean over the levels; where the run trains for cameras too, half of it is theirs.
+    """
+    means = {name: float(np.mean([row[name] for row in scores])) for name in scores[0]}
+    psnr = float(np.mean([means[f"psnr_{level}"] for level in LEVELS]))
+    if "psnr_camera" in means:
+        psnr = (psnr + means["psnr_camera"]) / 2
+    return {"psnr": psnr} | means
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The lines of a run's log, but for a last one whose writing was cut off."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def forget_later_metrics(path: Path, step: int) -> None:
+    """Drop what a run had logged after the checkpoint it is resumed from: it will log it again."""
+    kept = [json.dumps(line) + "\n" for line in read_metrics(path) if line["step"] <= step]
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def note_settings(run: Run, config: TrainConfig) -> None:
+    """Remember the settings, or which of them are others than before: a run may be resumed with changed ones."""
+    known = {key: value for part in run.settings for key, value in part.items()}
+    settings = {key: value for key, value in config.to_json().items() if key not in ELSEWHERE}
+    changed = {key: value for key, value in settings.items() if key not in known or known[key] != value}
+    if changed:
+        run.settings.append({"from_step": run.step} | changed)
+
+
+def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
+    """What a model card says of the training."""
+    on_gpu = run.device.type == "cuda"
+    return {
+        "model": config.model,
+        "data": [Path(source).name for source in dict.fromkeys((*config.data, *config.camera_data))],
+        "steps": run.step,
+        "crops": run.crops,
+        "minutes": round(run.seconds / 60, 1),
+        "device": torch.cuda.get_device_name(run.device) if on_gpu else f"{os.cpu_count()} CPU cores",
+        "settings": run.settings,
+        "started_from": run.started_from,
+    }
+
+
+def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:
+    """Rows of noisy, denoised and clean, one a photo, as one picture."""
+    rows = []
+    for photo in photos[:GRID_PHOTOS]:
+        clean = photo[:GRID_SIDE, :GRID_SIDE]
+        clean = np.pad(clean, [(0, GRID_SIDE - side) for side in clean.shape[:2]] + [(0, 0)])
+        rows.append(side_by_side(denoiser, clean, GRID_LEVEL))
+    save_image(Photo(np.concatenate(rows)), path)
