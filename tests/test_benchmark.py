@@ -1,12 +1,15 @@
 """The stand-ins have the published networks' sizes; time and memory are measured, not made up."""
 
+import time
+
 import pytest
 import torch
 from torch import nn
 
-from train import benchmark
+from train import benchmark, step
 from train.__main__ import main
 from train.evaluate import network_size
+from train.speed import training_speed
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,13 @@ def test_the_table_has_a_row_for_each_network():
 def test_a_count_below_one_is_refused(option, capsys):
     assert main(["benchmark", option, "0"]) == 1
     assert f"{option} is 0; it must be at least 1" in capsys.readouterr().err
+
+
+def test_the_trainers_steps_are_timed_beside_bare_ones(toy_run, monkeypatch):
+    speed = training_speed(toy_run, rounds=3)
+    assert speed.trainer > 0 and speed.bare > 0 and 0 < speed.drawing_share < 1
+    real = step.draw_batch
+    monkeypatch.setattr(step, "draw_batch", lambda *arguments: time.sleep(0.2) or real(*arguments))
+    slowed = training_speed(toy_run, rounds=3)
+    assert slowed.ratio < 0.5 and slowed.drawing_share > 0.5
+    assert f"{slowed.ratio:.0%}; " in str(slowed)

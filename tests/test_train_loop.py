@@ -625,7 +625,7 @@ def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run)
     commits = hub.repos["tester/mine"].commits
     assert commits[-1].files["model.safetensors"] == (weights / "model.safetensors").read_bytes()
     assert commits[-1].files["config.json"] == (weights / "config.json").read_bytes()
-    assert len([commit for commit in commits if commit.title == "Add weights"]) > 1
+    assert len([commit for commit in commits if commit.title == "Add run"]) > 1
     assert denoiser.load("tester/mine").weights.training["steps"] > 0
 
 

@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+import torch
+
 from denoiser import MAX_LEVEL, DenoiserError, Photo, load, open_image, save_image
 from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import BUNDLED
@@ -14,12 +16,13 @@ from denoiser.weights import BUNDLED
 from .benchmark import benchmark, costs_table
 from .card import save_results
 from .chart import draw_chart
-from .config import ConfigError, add_flags, config_from_flags
+from .config import RECIPES, ConfigError, add_flags, config_from_flags
 from .data import photos_below, read_photos, rgb8
 from .evaluate import LEVELS, PROTOCOLS, contact_sheet, load_pairs, markdown_table, measure, measure_pairs, side_by_side
 from .experiments import VARIANTS, experiment, outcomes_table
 from .loop import fit
 from .push import CHECKOUT, files_to_push, push, push_space, space_files
+from .speed import training_speed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     timing.add_argument("--side", type=int, default=512, help="pixels a side of the picture (default: 512)")
     timing.add_argument("--rounds", type=int, default=5, help="how often each network is timed (default: 5)")
     timing.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    timing.add_argument("--training", action="store_true", help="time training's steps instead, beside a bare loop's")
     timing.add_argument("--chart", type=Path, help="also draw PSNR against time into this .png or .svg")
     timing.set_defaults(run=run_benchmark)
 
@@ -104,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; `fit --resume` continues from the last checkpoint", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 130
     return 0
 
@@ -158,6 +162,10 @@ def run_benchmark(options: argparse.Namespace) -> None:
     for name in ("side", "rounds", "threads"):
         if getattr(options, name) < 1:
             raise ConfigError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    if options.training:
+        torch.set_num_threads(options.threads)
+        print(training_speed(RECIPES["base"], options.rounds))
+        return
     costs = benchmark(options.side, options.rounds, options.threads)
     print(costs_table(costs))
     if options.chart:

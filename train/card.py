@@ -46,6 +46,12 @@ def save_results(folder: str | Path, results: list[Result]) -> None:
     write_card(folder)
 
 
+def name_of(folder: str | Path) -> str:
+    """What a model is called: as its folder, or, where that is a run's `weights`, as the run's."""
+    folder = Path(folder).resolve()
+    return folder.parent.name if folder.name == "weights" else folder.name
+
+
 def write_card(folder: str | Path) -> None:
     """Write the model card from what config.json and results.json say."""
     folder = Path(folder)
@@ -54,7 +60,7 @@ def write_card(folder: str | Path) -> None:
     rows = json.loads(results_path.read_text(encoding="utf-8")) if results_path.is_file() else []
     results = [Result.from_json(row) for row in rows]
     pictures = [f"![{text}]({name})" for name, text in PICTURES.items() if (folder / name).is_file()]
-    card = card_text(folder.name, weights.training, network_size(weights.model), results, pictures)
+    card = card_text(name_of(folder), weights.training, network_size(weights.model), results, pictures)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ from huggingface_hub.utils import filter_repo_objects
 
 from denoiser.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 
-from .card import CARD_FILE, PICTURES, RESULTS_FILE, write_card
+from .card import CARD_FILE, PICTURES, RESULTS_FILE, name_of, write_card
 from .config import ConfigError
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
@@ -66,7 +66,7 @@ def push(
             allow_patterns=names,
             revision=revision,
             create_pr=create_pr,
-            commit_message=f"Add {Path(folder).name}",
+            commit_message=f"Add {name_of(folder)}",
         )
         if tag is not None:
             api.create_tag(repo, tag=tag, revision=commit.oid)

@@ -1,0 +1,80 @@
+"""What a run shows of itself: trackers get its numbers, and its end is a curve."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toy_training import flags
+
+import denoiser
+from train import loop
+from train.__main__ import main
+from train.chart import draw_curve
+from train.report import EVERY
+from train.validation import read_metrics
+
+NAMES = {"loss", "psnr_of_crops", "learning_rate", "images_per_second"}
+
+
+@pytest.fixture
+def reported_run(toy_run, monkeypatch):
+    """Twelve steps, of which the sixth and the last are shown."""
+    monkeypatch.setattr("train.report.EVERY", 6)
+    return toy_run
+
+
+def test_tensorboard_gets_losses_and_scores(reported_run):
+    loop.fit(replace(reported_run, report_to="tensorboard"))
+    events = EventAccumulator(str(Path(reported_run.output_dir) / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) >= NAMES
+    assert [event.step for event in events.Scalars("loss")] == [6, 12]
+    logged = [line["psnr"] for line in read_metrics(Path(reported_run.output_dir) / "metrics.jsonl")]
+    assert [event.value for event in events.Scalars("validation/psnr")] == pytest.approx(logged, abs=1e-3)
+
+
+def test_trackio_gets_losses_and_scores(reported_run, monkeypatch):
+    logged, runs = [], []
+    monkeypatch.setattr("trackio.init", lambda project, name, **options: runs.append((project, name)))
+    monkeypatch.setattr("trackio.log", lambda values, step: logged.append((step, set(values))))
+    monkeypatch.setattr("trackio.finish", lambda: runs.append("finished"))
+    loop.fit(replace(reported_run, report_to="trackio"))
+    assert runs == [("denoiser", "run"), "finished"]
+    assert [step for step, names in logged if names == NAMES] == [6, 12]
+    assert [step for step, names in logged if "validation/psnr_25" in names] == [4, 8, 12]
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
+def test_a_tracker_that_is_not_installed_is_asked_for(toy_run, tracker, monkeypatch, capsys):
+    monkeypatch.setitem(
+        __import__("sys").modules, {"tensorboard": "torch.utils.tensorboard"}.get(tracker, tracker), None
+    )
+    assert main(["fit", *flags(toy_run), "--report-to", tracker]) == 1
+    assert f"--report-to {tracker} needs it installed: pip install {tracker}" in capsys.readouterr().err
+
+
+def test_the_bar_tells_loss_quality_speed_and_the_share_of_time_for_data(reported_run, capsys):
+    loop.fit(reported_run)
+    assert EVERY > 6
+    shown = capsys.readouterr().err
+    for part in ("step 12, loss 0.", " dB, ", " images/s, ", "% of the time for data"):
+        assert part in shown
+
+
+def test_the_curve_shows_every_level(toy_run, tmp_path):
+    loop.fit(toy_run)
+    folder = Path(toy_run.output_dir)
+    assert denoiser.open_image(folder / "curve.png").pixels.shape[2] == 3
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    draw_curve(lines, tmp_path / "curve.svg")
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert all(f"<!-- {name} -->" in drawn for name in ("level 15", "level 25", "level 50", "optimizer step"))
+
+
+def test_without_matplotlib_the_run_ends_well_and_says_what_is_missing(toy_run, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    denoiser.load(loop.fit(toy_run), device="cpu")
+    assert "the curve could not be written: charts need Matplotlib: pip install matplotlib" in capsys.readouterr().out

@@ -1,0 +1,74 @@
+"""What the trainer costs on top of what any loop has to do: its steps beside bare ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from .config import TrainConfig
+from .data import PhotoSet, draw_batch
+from .dead_leaves import dead_leaves
+from .loop import start_run
+from .loss import Objective
+from .step import step_generator, train_step, uses_bf16
+
+PHOTOS, SIDE = 8, 320  # what the photos show doesn't matter here
+STEPS = 5  # between two looks at the clock
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Steps a second, and their ratio: the median over the rounds."""
+
+    trainer: float
+    bare: float
+    ratio: float
+    drawing_share: float  # of the trainer's time, for crops and noise
+
+    def __str__(self) -> str:
+        return (
+            f"trainer {self.trainer:.2f} steps/s, forward + backward + optimizer alone {self.bare:.2f} steps/s: "
+            f"{self.ratio:.0%}; {self.drawing_share:.1%} of the trainer's time is for drawing crops and noise"
+        )
+
+
+def training_speed(config: TrainConfig, rounds: int) -> Speed:
+    """Time the trainer's whole step and a bare one on a fixed batch in turns, so that both meet the same machine."""
+    device = torch.device("cpu")
+    photos = PhotoSet([dead_leaves(max(SIDE, config.crop), seed) for seed in range(PHOTOS)], device)
+    trained, bare = start_run(config, device), start_run(config, device)
+    objective, bare_objective = Objective(trained.model, config), Objective(bare.model, config)
+    batch = draw_batch(photos, config, step_generator(config, 0, 0, device))
+    told = torch.arange(config.batch_size).view(-1, 1, 1, 1) % 2 == 0
+    drawing = 0.0
+
+    def whole_step() -> None:
+        nonlocal drawing
+        drawing += train_step(trained, photos, config, config.learning_rate, objective).drawing
+
+    def bare_step() -> None:
+        bare.model.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(config, device)):
+            loss, _ = bare_objective(batch.clean, batch.noisy, batch.sigma, told)
+        loss.backward()
+        for optimizer in bare.optimizers:
+            optimizer.step()
+
+    seconds_of(whole_step)
+    seconds_of(bare_step)
+    drawing = 0.0
+    pairs = [(seconds_of(whole_step), seconds_of(bare_step)) for _ in range(rounds)]
+    whole, alone = (median(times) for times in zip(*pairs, strict=True))
+    share = drawing / sum(pair[0] for pair in pairs)
+    return Speed(STEPS / whole, STEPS / alone, median(bare / whole for whole, bare in pairs), share)
+
+
+def seconds_of(step: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    return time.perf_counter() - started
