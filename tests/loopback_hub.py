@@ -50,6 +50,7 @@ class Repo:
 
     def __init__(self, private: bool = False):
         self.private = private
+        self.variables: dict[str, str] = {}  # of a Space
         self.commits: list[Commit] = []
         self.refs: dict[str, Commit] = {}
         self.commit({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}, "initial commit")
@@ -195,6 +196,11 @@ class Handler(BaseHTTPRequestHandler):
         repo.refs[ref] = commit
         self.send({})
 
+    def add_variable(self, name: str) -> None:
+        wanted = json.loads(self.body)
+        self.find(name, write=True)[0].variables[wanted["key"]] = wanted["value"]
+        self.send({wanted["key"]: {"value": wanted["value"]}})
+
     def preupload(self, name: str, revision: str) -> None:
         """Which files are LFS, and what is there already: the client leaves out those that have not changed."""
         present = self.find(name, revision, write=True)[1].files
@@ -262,6 +268,7 @@ ROUTES = [
     (rf"GET {API}(?:/revision/{REVISION})?", Handler.info),
     (rf"GET {API}/tree/{REVISION}", Handler.tree),
     (rf"POST {API}/(?:tag/{REVISION}|branch/(?P<branch>[^/]+))", Handler.add_ref),
+    (rf"POST {API}/variables", Handler.add_variable),
     (rf"POST {API}/preupload/{REVISION}", Handler.preupload),
     (rf"POST {NAME}\.git/info/lfs/objects/batch", Handler.lfs_batch),
     (r"PUT /lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_put),

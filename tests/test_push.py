@@ -20,7 +20,7 @@ from train.__main__ import main
 from train.card import save_results
 from train.config import ConfigError
 from train.evaluate import Result
-from train.push import FILES, push
+from train.push import CHECKOUT, FILES, push
 
 TINY = ModelConfig(widths=(4, 8), encoder_blocks=(1, 1), decoder_blocks=(1,))
 FACTS = {
@@ -180,6 +180,24 @@ def test_a_space_gets_the_page_and_it_starts_from_just_those_files(hub, tmp_path
             assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
         finally:
             process.terminate()
+
+
+def test_a_space_can_run_on_weights_from_the_hub(hub):
+    assert main(["push", "--space", "tester/page", "--repo", "tester/tiny"]) == 0
+    space = hub.repos["spaces/tester/page"]
+    text = space.commits[-1].files["README.md"].decode()
+    header = yaml.safe_load(text.split("---")[1])
+    assert space.variables == {"DENOISER_MODEL": "tester/tiny"}
+    assert header["models"] == ["tester/tiny"]
+    assert header["preload_from_hub"] == ["tester/tiny config.json,model.safetensors"]
+    assert header["thumbnail"] == f"{hub.url}/spaces/tester/page/resolve/main/denoiser/page/screenshot.jpg"
+    assert header["thumbnail"].rsplit("/main/")[1] in space.commits[-1].files
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(readme.split("---")[1]).items() <= header.items()
+    assert text.split("---", 2)[2].strip() == readme.split("---", 2)[2].strip()
+    count = len(space.commits)
+    assert main(["push", "--space", "tester/page", "--repo", "tester/tiny"]) == 0
+    assert len(space.commits) == count
 
 
 def test_the_command_prints_the_url_or_the_reason(hub, folder, capsys):

@@ -92,8 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
     pushing.add_argument(
         "folder", nargs="?", type=Path, help="a model folder, such as weights/base or runs/base/weights"
     )
-    pushing.add_argument("--repo", help="the Hub repository for it, user/name; made if it isn't there")
-    pushing.add_argument("--space", help="put this checkout on a Space instead, user/space; made if it isn't there")
+    pushing.add_argument("--repo", help="the Hub repository for it, user/name, made if it isn't there; see --space")
+    pushing.add_argument("--space", help="put this checkout on a Space instead, user/space; with --repo to run on that")
     pushing.add_argument("--private", action="store_true", help="make it private if it is made")
     pushing.add_argument("--revision", help="the branch to commit to; made if it isn't there (default: main)")
     pushing.add_argument("--tag", help="also tag the commit, such as v1")
@@ -185,8 +185,8 @@ def run_sheet(options: argparse.Namespace) -> None:
 
 
 def run_push(options: argparse.Namespace) -> None:
-    if (options.folder is None) == (options.space is None) or (options.repo is None) == (options.space is None):
-        raise ConfigError("push takes a model folder and --repo user/name, or --space user/space alone")
+    if (options.folder is None) == (options.space is None) or not (options.repo or options.space):
+        raise ConfigError("push takes a model folder and --repo user/name, or --space user/space without a folder")
     if options.space and (options.revision or options.tag or options.create_pr):
         raise ConfigError("a Space runs what is on main: --revision, --tag and --create-pr are for models")
     if options.create_pr and (options.revision or options.tag):
@@ -198,7 +198,7 @@ def run_push(options: argparse.Namespace) -> None:
         print(f"{len(paths)} files would go to {options.space or options.repo}; nothing was sent")
         return
     if options.space:
-        pushed = push_space(options.space, options.private)
+        pushed = push_space(options.space, options.private, options.repo)
     else:
         pushed = push(options.folder, options.repo, options.private, options.revision, options.tag, options.create_pr)
     print(f"{pushed.url}\ncommit {pushed.commit}")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, RepoCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 
@@ -18,6 +18,7 @@ from .config import ConfigError
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
 CHECKOUT = Path(__file__).resolve().parent.parent
+SPACE_CARD = "README.md"
 SPACE_FILES = ("app.py", "denoiser/**", "train/**", "weights/**", "requirements.txt", "README.md", "LICENSE")
 
 
@@ -84,19 +85,32 @@ def space_files() -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def push_space(space: str, private: bool = False) -> Pushed:
-    """Put this checkout on a Hugging Face Space, without tests, data and runs. Raises ConfigError as push does."""
+def push_space(space: str, private: bool = False, model: str | None = None) -> Pushed:
+    """Put this checkout on a Hugging Face Space, without tests, data and runs, in one commit.
+
+    With `model`, a Hub repository, the page runs on its weights instead of the bundled ones. Raises ConfigError as push
+    does.
+    """
     api = HfApi()
+    files = {path.relative_to(CHECKOUT).as_posix(): path for path in space_files()}
+    files[SPACE_CARD] = space_card(f"{api.endpoint}/spaces/{space}", model).encode()
     with plain_refusals(space):
         api.create_repo(space, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=space,
-            repo_type="space",
-            folder_path=CHECKOUT,
-            allow_patterns=[path.relative_to(CHECKOUT).as_posix() for path in space_files()],
-            commit_message="Update the page",
-        )
+        if model:
+            api.add_space_variable(space, "DENOISER_MODEL", model)
+        operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+        commit = api.create_commit(space, operations, repo_type="space", commit_message="Update the page")
     return Pushed(f"{api.endpoint}/spaces/{space}", commit.oid)
+
+
+def space_card(url: str, model: str | None) -> str:
+    """README.md with what its header can't say before the Space has an address and a model."""
+    card = RepoCard((CHECKOUT / SPACE_CARD).read_text(encoding="utf-8"))
+    card.data.thumbnail = f"{url}/resolve/main/denoiser/page/screenshot.jpg"
+    if model:
+        card.data.models = [model]
+        card.data.preload_from_hub = [f"{model} {CONFIG_FILE},{WEIGHTS_FILE}"]
+    return str(card)
 
 
 @contextmanager
