@@ -44,6 +44,8 @@ class Denoiser:
         self.weights = weights
         self.device = pick_device(device)
         self._model = weights.model.eval().to(self.device, memory_format=torch.channels_last)
+        # For 8-bit pixels: up to noise of level 50 the result is within 1/255 of float32's.
+        self._fast = self.steerable and has_fast_bfloat16(self.device)
 
     @property
     def steerable(self) -> bool:
@@ -83,12 +85,13 @@ class Denoiser:
         sigma = None
         if level is not None:
             sigma = torch.full((1, 1, 1, 1), noise.sigma_from_level(level), device=self.device)
-        scale = FULL_SCALE[pixels.dtype]
+        scale, fast = FULL_SCALE[pixels.dtype], self._fast and pixels.dtype == np.uint8
 
         @torch.inference_mode()  # for each tile: a generator may be resumed in another thread
         def restore(tile: Tensor) -> Tensor:
             noisy = self._as_input(tile, scale)
-            clean = self._model(noisy, sigma)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
+                clean = self._model(noisy, sigma)
             if sigma is not None:
                 clean = noisy + self._share(noisy, sigma) * (clean - noisy)
             if tile.shape[1] == 1:
@@ -205,6 +208,11 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise DenoiserError(f"There is no device {name!r} here. Use auto, cpu, or a GPU such as cuda.") from error
     return device
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether it is a CPU that multiplies matrices of bfloat16 in tiles (AMX: Intel Xeon since 2023)."""
+    return device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
 
 
 def _check_level(level: Any) -> None:

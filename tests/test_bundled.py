@@ -57,6 +57,17 @@ def test_a_higher_level_removes_more_without_a_jump(model, photo):
     assert removed[0] == 0 and (steps > 0).all() and steps.max() < 9
 
 
+@pytest.mark.parametrize("level", [5, 25, 50])
+@pytest.mark.parametrize("folder", [BUNDLED, BUNDLED_PHOTO], ids=lambda folder: folder.name)
+def test_where_bfloat16_is_fast_pixels_stay_within_one_of_float32s(folder, level, photo, monkeypatch):
+    noisy = denoiser.add_noise(photo, level).pixels[:256, :256]
+    results = []
+    for fast in (True, False):
+        monkeypatch.setattr("denoiser.inference.has_fast_bfloat16", lambda device, fast=fast: fast)
+        results.append(denoiser.load(folder, device="cpu").denoise(noisy).astype(int))
+    assert 0 < np.abs(results[0] - results[1]).max() <= 1
+
+
 def as_taken(photo, seed):
     """A photo as one of the simulated cameras takes it: uint8, of even sides."""
     even = photo.pixels[: photo.height // 2 * 2, : photo.width // 2 * 2]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from denoiser import metrics
+from denoiser.inference import has_fast_bfloat16
 from denoiser.model import DenoisingAutoencoder
 
 from .checkpoint import Run
@@ -34,8 +35,8 @@ class Step(NamedTuple):
 
 
 def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
-    """Whether the network computes in bfloat16: by default on a GPU, and on a CPU that multiplies it in tiles (AMX)."""
-    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
+    """Whether the network computes in bfloat16: by default on a GPU, and on a CPU that is fast at it."""
+    fast = device.type == "cuda" or has_fast_bfloat16(device)
     return fast if config.mixed_precision == "auto" else config.mixed_precision == "bf16"
 
 
