@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,13 +71,28 @@ def open_image(path: str | os.PathLike[str]) -> Photo:
 
     Raises ImageError where the file is missing, empty, damaged, over one of the limits above or no supported picture.
     """
+    with _opened(path) as (image, file, name):
+        return _read_deep(image, file) if is_deep(image, file) else _read(image, name)
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The width and height that a photo's header states, before its EXIF orientation; no pixel is decoded.
+
+    Raises ImageError as open_image does, except for damage behind the header.
+    """
+    with _opened(path) as (image, _, _):
+        return image.size
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, BinaryIO, str]]:
+    """A photo of which the header was read and accepted, its file and its name; what fails then is an ImageError."""
     path = Path(path)
     name = path.name or str(path)  # "." and "/" have no name
     _check_file(path, name)
     try:
         with path.open("rb") as file:
-            image = _open_checked(file, name)
-            return _read_deep(image, file) if is_deep(image, file) else _read(image, name)
+            yield _open_checked(file, name), file, name
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name!r} has over {MAX_PIXELS // 10**6} megapixels. Make it smaller first.") from error
     except UnidentifiedImageError as error:

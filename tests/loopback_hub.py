@@ -2,8 +2,9 @@
 
 The caching, retries and exceptions of that client are what users meet; a fake client would only repeat our own beliefs
 about them. This is the other end of the wire, as far as client 2.4 without Xet asks for it: ROUTES lists all that is
-answered, for models and Spaces; other requests get a 501. The fixture `hub`, for a conftest.py to import, also points
-the client of this process at the Hub; a subprocess gets `env={**os.environ, **hub_environment(hub, home)}`.
+answered, for models and Spaces, and to read datasets; other requests get a 501. The fixture `hub`, for a conftest.py to
+import, also points the client of this process at the Hub; a subprocess gets
+`env={**os.environ, **hub_environment(hub, home)}`.
 """
 
 import base64
@@ -12,13 +13,14 @@ import json
 import re
 import runpy
 import secrets
+import sys
 import threading
 import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -37,6 +39,19 @@ def object_id(path: str, data: bytes) -> str:
     if is_lfs(path, data):
         return hashlib.sha256(data).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def with_folders(files: dict[str, bytes]) -> list[str]:
+    return sorted(
+        {part.as_posix() for path in files for part in (PurePosixPath(path), *PurePosixPath(path).parents[:-1])}
+    )
+
+
+def entry(path: str, files: dict[str, bytes]) -> dict:
+    """A file or folder as the API describes it."""
+    if path not in files:
+        return {"type": "directory", "path": path, "oid": "0" * 40}
+    return {"type": "file", "path": path, "oid": object_id(path, files[path]), "size": len(files[path])}
 
 
 class Commit(NamedTuple):
@@ -80,7 +95,8 @@ class Fault:
 class LoopbackHub(ThreadingHTTPServer):
     """The running server. `stop`, or the end of `with`, takes it down; what it has seen stays to be looked at.
 
-    `repos` is keyed by repository id, a Space's with "spaces/" in front; `requests` are "METHOD path" strings.
+    `repos` is keyed by repository id, with "spaces/" or "datasets/" in front where it is one; `requests`
+    are "METHOD path" strings.
     `fail`, `cut` and `delay` spoil the next `times` requests (math.inf: all) in which a regular expression such as
     "GET .*/resolve/" is found; `cut` sends half of the body. One request has one fault, the oldest that is left.
     """
@@ -181,12 +197,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def info(self, name: str, revision: str) -> None:
         repo, commit = self.find(name, revision)
-        files = [{"rfilename": path} for path in commit.files]
+        files = [{"rfilename": path, "size": len(data)} for path, data in commit.files.items()]
         self.send({"id": name, "sha": commit.id, "private": repo.private, "siblings": files})
 
-    def tree(self, name: str, revision: str) -> None:
-        files = self.find(name, revision)[1].files.items()
-        self.send([{"type": "file", "path": p, "oid": object_id(p, data), "size": len(data)} for p, data in files])
+    def tree(self, name: str, revision: str, path: str) -> None:
+        """What is below a folder, at any depth: folders and files."""
+        files, folder = self.find(name, revision)[1].files, "" if path == "main" else f"{path}/"
+        self.send([entry(found, files) for found in with_folders(files) if found.startswith(folder)])
+
+    def paths_info(self, name: str, revision: str) -> None:
+        files, wanted = self.find(name, revision)[1].files, parse_qs(self.body.decode()).get("paths", [])
+        self.send([entry(path, files) for path in wanted if path in with_folders(files)])
 
     def add_ref(self, name: str, revision: str, branch: str) -> None:
         wanted = json.loads(self.body)
@@ -259,14 +280,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send(data, 206 if wanted else 200, headers)
 
 
-NAME = r"/(?P<name>(?:spaces/)?[\w.-]+/[\w.-]+)"  # the key into LoopbackHub.repos
+NAME = r"/(?P<name>(?:spaces/|datasets/)?[\w.-]+/[\w.-]+)"  # the key into LoopbackHub.repos
 API, REVISION = rf"/api(?:/models)?{NAME}", r"(?P<revision>[^/]+)"
 ROUTES = [
     ("GET /api/whoami-v2", Handler.whoami),
     ("POST /api/repos/create", Handler.create_repo),
     ("POST /api/validate-yaml", lambda handler: handler.send({"errors": [], "warnings": []})),
     (rf"GET {API}(?:/revision/{REVISION})?", Handler.info),
-    (rf"GET {API}/tree/{REVISION}", Handler.tree),
+    (rf"GET {API}/tree/{REVISION}(?:/(?P<path>.+))?", Handler.tree),
+    (rf"POST {API}/paths-info/{REVISION}", Handler.paths_info),
     (rf"POST {API}/(?:tag/{REVISION}|branch/(?P<branch>[^/]+))", Handler.add_ref),
     (rf"POST {API}/variables", Handler.add_variable),
     (rf"POST {API}/preupload/{REVISION}", Handler.preupload),
@@ -296,16 +318,19 @@ def hub(tmp_path_factory, monkeypatch):
     """A running, empty Hub that this process's client takes for the real one, however long ago it was imported.
 
     The client turns its environment into huggingface_hub.constants once, on import, and looks there at every call; so
-    the constants are worked out again. Only the HfApi behind its module-level functions has a copy of the endpoint.
+    the constants are worked out again. Only the HfApi behind its module-level functions and the file systems that have
+    been made have a copy of the endpoint. The library `datasets` turns its environment into constants likewise.
     """
-    from huggingface_hub import close_session, constants, hf_api
+    from huggingface_hub import HfFileSystem, close_session, constants, hf_api
 
     with LoopbackHub() as running:
         for name, value in hub_environment(running, tmp_path_factory.mktemp("hf")).items():
             monkeypatch.setenv(name, value)
-        for name, value in runpy.run_path(constants.__file__).items():
-            if name.isupper():
-                monkeypatch.setattr(constants, name, value)
+        for module in filter(None, (constants, sys.modules.get("datasets.config"))):
+            for name, value in runpy.run_path(module.__file__).items():
+                if name.isupper():
+                    monkeypatch.setattr(module, name, value)
+        HfFileSystem.clear_instance_cache()
         monkeypatch.setattr(hf_api.api, "endpoint", running.url)
         close_session()  # may have been opened with a proxy
         yield running

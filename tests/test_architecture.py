@@ -16,7 +16,8 @@ HOMES = {
     "pyvips": {"denoiser/vips_io.py"},
     "pillow_heif": {"denoiser/image_io.py"},
     "safetensors": {"denoiser/weights.py"},
-    "huggingface_hub": {"denoiser/weights.py", "train/push.py", "train/card.py"},
+    "huggingface_hub": {"denoiser/weights.py", "train/push.py", "train/card.py", "train/hub_data.py"},
+    "datasets": {"train/hub_data.py"},
 }
 # app.py -> denoiser <- train
 FORBIDDEN = {"app.py": {"train", "torch"}, "denoiser": {"app", "train"}, "train": {"app", "gradio"}}

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageFile
 
 from denoiser import image_io
 from denoiser.errors import ImageError
-from denoiser.image_io import Photo, is_photo_name, open_image, save_image
+from denoiser.image_io import Photo, image_size, is_photo_name, open_image, save_image
 
 ORIENTATION, MAKE, EXIF_IFD, TAKEN = 274, 271, 0x8769, 36867
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -343,3 +343,27 @@ def test_opaque_alpha_is_no_obstacle_and_a_new_file_has_ordinary_permissions(tmp
 def test_photo_names():
     assert is_photo_name("folder/IMG_1.JPG") and is_photo_name("x.tiff") and is_photo_name("x.heic")
     assert not any(map(is_photo_name, ["notes.txt", "x.dng", "jpg", "._IMG_1.jpg"]))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "heic"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_size_is_read_from_the_header_alone(tmp_path, monkeypatch, suffix, dtype):
+    path = tmp_path / f"photo.{suffix}"
+    if suffix == "heic":
+        pillow_heif.from_pillow(Image.fromarray(noise(40, 70, 3))).save(path)
+    else:
+        save_image(Photo(noise(40, 70, 3, dtype=dtype)), path)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("pixels were decoded"))
+    assert image_size(path) == (70, 40)
+
+
+def test_the_size_is_refused_for_what_open_image_refuses_by_the_header(tmp_path, monkeypatch):
+    path = tmp_path / "photo.png"
+    save_image(Photo(noise(40, 70, 3)), path)
+    monkeypatch.setattr(image_io, "MAX_PIXELS", 2000)
+    for refused in (path, tmp_path / "gone.png", tmp_path):
+        with pytest.raises(ImageError) as by_size:
+            image_size(refused)
+        with pytest.raises(ImageError) as by_photo:
+            open_image(refused)
+        assert str(by_size.value) == str(by_photo.value)

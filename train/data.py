@@ -7,8 +7,9 @@ be resumed exactly.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from denoiser.image_io import is_photo_name, open_image, to_8bit
 from . import bsds500
 from .config import ConfigError, TrainConfig
 from .dead_leaves import dead_leaves
+from .threads import in_threads
 
 HELD_OUT = 20  # of a plain folder, every 20th photo is kept for validation
 MAX_SET_BYTES = 8 << 30  # decoded photos are held in memory: 8 GiB is about 2.8 gigapixels
@@ -33,16 +35,24 @@ SYNTHETIC_COUNT, SYNTHETIC_VALIDATION, SYNTHETIC_SIDE = 64, 8, 256
 class PhotoSet:
     """Photos laid end to end as one array of pixels, so that a batch of crops is a single indexing operation."""
 
+    waited = 0.0  # seconds: they are all there
+
     def __init__(self, photos: Sequence[np.ndarray], device: torch.device | str = "cpu") -> None:
         """photos: uint8 arrays of shape (H, W, 3). Raises ConfigError if there are none."""
         if not photos:
             raise ConfigError("there are no photos to train on; give --data a folder with JPEG or PNG photos")
-        sizes = torch.tensor([photo.shape[:2] for photo in photos], device=device)
-        self.heights, self.widths = sizes[:, 0], sizes[:, 1]
-        ends = (self.heights * self.widths).cumsum(0)
-        self.starts = ends - self.heights * self.widths
-        self.total = int(ends[-1])
+        self._measure(torch.tensor([photo.shape[:2] for photo in photos], device=device))
+        self.starts = self.ends - self.heights * self.widths
         self.pixels = torch.from_numpy(np.concatenate([photo.reshape(-1, 3) for photo in photos])).to(device)
+
+    def _measure(self, sizes: Tensor) -> None:
+        """Note the photos' heights and widths, (N, 2), and their numbers of pixels, added up."""
+        self.heights, self.widths = sizes[:, 0], sizes[:, 1]
+        self.ends = (self.heights * self.widths).cumsum(0)
+        self.total = int(self.ends[-1])
+
+    def seek(self, crops: int) -> None:
+        """Be ready for what is drawn after so many crops: here, the same photos as ever."""
 
     def crops(self, count: int, size: int, generator: torch.Generator, turns: bool = True) -> Tensor:
         """Draw crops of size x size, each pixel of the set as likely as any other, as float (count, 3, size, size).
@@ -51,7 +61,7 @@ class PhotoSet:
         """
         device = self.pixels.device
         pick = torch.randint(self.total, (count,), generator=generator, device=device)
-        photo = torch.searchsorted(self.starts, pick, right=True) - 1
+        photo = torch.searchsorted(self.ends, pick, right=True)
         width = self.widths[photo]
         corner = torch.rand((2, count), generator=generator, device=device)
         top = (corner[0] * (self.heights[photo] - size + 1)).long()
@@ -159,8 +169,12 @@ def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]
         raise ConfigError(f"--data {' '.join(config.data)} holds no photos of at least {config.crop} pixels a side")
     if not validation:
         raise ConfigError("there are no photos to validate on; give --val a folder with photos")
-    every = max(1, len(validation) // config.validation_photos)
-    return training, validation[::every][: config.validation_photos]
+    return training, spread(validation, config.validation_photos)
+
+
+def spread(items: list, most: int) -> list:
+    """At most so many of the items, from all over the list."""
+    return items[:: max(1, len(items) // most)][:most]
 
 
 def load_camera_photos(config: TrainConfig) -> list[np.ndarray]:
@@ -193,9 +207,14 @@ def source_paths(source: str) -> tuple[list[Path], list[Path]]:
         raise ConfigError(f"--data {source}: no such folder; give bsds500, bsds400, synthetic, or a folder of photos")
     if (folder / "train").is_dir() and (folder / "val").is_dir():
         return photos_below(folder / "train"), photos_below(folder / "val")
-    paths = photos_below(folder)
-    held_out = paths[HELD_OUT - 1 :: HELD_OUT] or paths[-1:]
-    return [path for path in paths if path not in set(held_out)] or paths, held_out
+    return hold_out(photos_below(folder))
+
+
+def hold_out(photos: list) -> tuple[list, list]:
+    """Those to train on, and every so-many-th to validate on; a single one is for both."""
+    held_out = range(HELD_OUT - 1, len(photos), HELD_OUT) or range(max(len(photos) - 1, 0), len(photos))
+    rest = [photo for place, photo in enumerate(photos) if place not in held_out]
+    return rest or photos, [photos[place] for place in held_out]
 
 
 def photos_below(folder: Path) -> list[Path]:
@@ -205,12 +224,24 @@ def photos_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and is_photo_name(path))
 
 
+class TooManyPhotos(ConfigError):
+    """More photos than memory should hold."""
+
+
 def read_photos(paths: Iterable[Path], smallest: int = 1) -> list[np.ndarray]:
-    """Decode photos to uint8 (H, W, 3), leaving out those that can't be read or have a side below `smallest`."""
+    """Decode photos to uint8 (H, W, 3), leaving out those that can't be read or have a side below `smallest`.
+
+    Raises TooManyPhotos above MAX_SET_BYTES.
+    """
+    return read_all([partial(read_photo, path) for path in paths], smallest)
+
+
+def read_all(calls: Sequence[Callable[[], np.ndarray]], smallest: int) -> list[np.ndarray]:
+    """What the calls return, each of which decodes one photo or raises ImageError, as read_photos does."""
     photos, unreadable, small, total = [], [], 0, 0
-    for path in tqdm(list(paths), desc="Reading photos", unit="photo", leave=False):
+    for result in tqdm(in_threads(calls), desc="Reading photos", total=len(calls), unit="photo", leave=False):
         try:
-            pixels = rgb8(open_image(path).pixels)
+            pixels = result.result()
         except ImageError as error:
             unreadable.append(str(error))
             continue
@@ -219,13 +250,25 @@ def read_photos(paths: Iterable[Path], smallest: int = 1) -> list[np.ndarray]:
             continue
         total += pixels.nbytes
         if total > MAX_SET_BYTES:
-            raise ConfigError(f"the photos take more than {MAX_SET_BYTES >> 30} GiB decoded; train on fewer of them")
+            raise TooManyPhotos(f"the photos take more than {MAX_SET_BYTES >> 30} GiB decoded; train on fewer of them")
         photos.append(pixels)
+    report_skipped(unreadable, small, smallest)
+    return photos
+
+
+def report_skipped(unreadable: list[str], small: int, smallest: int) -> None:
+    """Say on stderr which photos couldn't be read, and how many were too small."""
     for message in unreadable:
         print(f"skipped: {message}", file=sys.stderr)
+    if len(unreadable) > 1:
+        print(f"skipped: {len(unreadable)} photos that can't be read", file=sys.stderr)
     if small:
         print(f"skipped: {small} photos with a side below {smallest} pixels", file=sys.stderr)
-    return photos
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A photo of any kind as uint8 (H, W, 3). Raises ImageError."""
+    return rgb8(open_image(path).pixels)
 
 
 def rgb8(pixels: np.ndarray) -> np.ndarray:

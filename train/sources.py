@@ -1,0 +1,201 @@
+"""What --data names, opened for training: held in memory where it fits, else read as it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from denoiser.errors import ImageError
+from denoiser.image_io import image_size
+
+from . import data
+from .config import ConfigError, TrainConfig
+from .data import (
+    HELD_OUT,
+    MAX_SET_BYTES,
+    PhotoSet,
+    TooManyPhotos,
+    hold_out,
+    photos_below,
+    read_all,
+    read_photo,
+    report_skipped,
+    spread,
+)
+from .hub_data import open_splits, repository_bytes, share
+from .stream import PhotoFile, PhotoSource, PhotoStream, in_turns, shuffled
+from .threads import in_threads
+
+HUB = "hub:"
+HUB_RATIO = 16  # a photo's bytes decoded for each of its file's, at most, or about: sizes on the Hub are those of files
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Everything that a run reads."""
+
+    photos: PhotoSet
+    camera_photos: PhotoSet | None  # for the crops with a camera's noise; None: the same
+    validation: list[np.ndarray]
+    about: str  # how many there are, for people
+
+    def seek(self, crops: int) -> None:
+        """Be ready for the crops after so many that this process has drawn. Raises ConfigError."""
+        for photos in filter(None, (self.photos, self.camera_photos)):
+            photos.seek(crops)
+
+    @property
+    def waited(self) -> float:
+        """The seconds that seek has waited for photos which were late."""
+        return sum(photos.waited for photos in filter(None, (self.photos, self.camera_photos)))
+
+
+@dataclass(frozen=True, slots=True)  # there may be millions
+class LocalFile:
+    """A photo in a folder."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    def read(self) -> np.ndarray:
+        return read_photo(Path(self.path))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photo that is in memory anyway."""
+
+    pixels: np.ndarray
+
+    def read(self) -> np.ndarray:
+        return self.pixels
+
+
+@dataclass(frozen=True)
+class Source:
+    """The photos of one of --data."""
+
+    training: Sequence[PhotoFile] = ()
+    validation: Sequence[PhotoFile] = ()
+    decoded_bytes: int = 0  # of those for training, about
+    endless: PhotoSource | None = None  # instead of `training`: photos that come in one order alone
+
+
+def open_training_data(
+    config: TrainConfig, device: torch.device | str = "cpu", rank: int = 0, world_size: int = 1
+) -> TrainingData:
+    """Open what the config names, for one of several processes; the pixels for training lie on the device.
+
+    Photos that can't be read or are smaller than a crop are skipped, and named or counted on stderr. Raises ConfigError
+    where a source can't be used or nothing is left.
+    """
+    sources = [open_source(name, config.crop, rank, world_size) for name in config.data]
+    training = training_set("--data", config.data, sources, config, device, rank, world_size)
+    camera_sources = [open_source(name, config.crop, rank, world_size) for name in config.camera_data]
+    camera = None
+    if camera_sources:
+        camera = training_set("--camera-data", config.camera_data, camera_sources, config, device, rank, world_size)
+    if config.val is not None:
+        candidates = local_files(photos_below(Path(config.val)), config.crop)[0]
+    else:
+        candidates = [photo for source in sources for photo in source.validation]
+    validation = read_all([photo.read for photo in spread(candidates, config.validation_photos)], config.crop)
+    if not validation:
+        raise ConfigError("there are no photos to validate on; give --val a folder with photos")
+    return TrainingData(
+        training, camera, validation, f"{describe(sources, training)}, {len(validation)} to validate on"
+    )
+
+
+def describe(sources: Sequence[Source], training: PhotoSet) -> str:
+    if not isinstance(training, PhotoStream):
+        return f"{len(training.heights)} photos to train on"
+    listed = sum(len(source.training) for source in sources)
+    kinds = ([f"{listed}"] if listed else []) + (["streamed"] if any(source.endless for source in sources) else [])
+    return f"{' and '.join(kinds)} photos to train on, read as they are needed"
+
+
+def training_set(
+    flag: str,
+    names: Sequence[str],
+    sources: Sequence[Source],
+    config: TrainConfig,
+    device: torch.device | str,
+    rank: int,
+    world_size: int,
+) -> PhotoSet:
+    """The sources' photos for training: in memory where all of them fit, else streamed. Raises ConfigError if none."""
+    files = [photo for source in sources for photo in source.training]
+    streams = [source.endless for source in sources if source.endless]
+    if not streams and sum(source.decoded_bytes for source in sources) <= MAX_SET_BYTES:
+        try:
+            photos = read_all([file.read for file in files], config.crop)
+        except TooManyPhotos:  # the size was estimated
+            pass
+        else:
+            if not photos:
+                raise ConfigError(f"{flag} {' '.join(names)} holds no photos of at least {config.crop} pixels a side")
+            return PhotoSet(photos, device)
+    if files:
+        streams = [shuffled(files, config.seed, rank, world_size), *streams]
+    return PhotoStream(in_turns(streams), (config.seed, rank), config.crop, device)
+
+
+def open_source(name: str, smallest: int, rank: int = 0, world_size: int = 1) -> Source:
+    """The photos of one of --data, for one of several processes."""
+    if name.startswith(HUB):
+        return open_hub(name.removeprefix(HUB), rank, world_size)
+    if name == "synthetic":
+        training, validation = ([Picture(pixels) for pixels in part] for part in data.read_source(name, smallest))
+        return Source(training, validation, sum(photo.pixels.nbytes for photo in training))
+    training_paths, validation_paths = data.source_paths(name)
+    training, decoded_bytes = local_files(training_paths, smallest)
+    # A folder of one photo, which serves for both, is reported once.
+    validation = training if validation_paths == training_paths else local_files(validation_paths, smallest)[0]
+    return Source(training, validation, decoded_bytes)
+
+
+def open_hub(repo: str, rank: int = 0, world_size: int = 1) -> Source:
+    """The photos of a dataset on the Hub: as a list if it is small or one of addresses, else in its own order."""
+    photos, validation_split = open_splits(repo)
+    first = next(iter(photos), None)
+    size = repository_bytes(repo)
+    validation = list(islice(validation_split, HELD_OUT)) if validation_split else []
+    if first is not None and first.content is not None and HUB_RATIO * size > MAX_SET_BYTES:
+        held_out = 0 if validation else HELD_OUT
+        validation = validation or list(islice(photos, HELD_OUT))
+        return Source(validation=validation, endless=share(photos, rank, world_size, held_out).starting_at)
+    training = list(tqdm(photos, desc=f"Fetching {repo}", unit="photo", leave=False))
+    if not validation:
+        training, validation = hold_out(training)
+    return Source(training, validation, HUB_RATIO * size)
+
+
+def local_files(paths: Iterable[Path], smallest: int) -> tuple[list[LocalFile], int]:
+    """Those photos that can be used by what their headers say, and their bytes decoded; the others are reported."""
+    paths = list(paths)
+    found, total, unreadable, small = [], 0, [], 0
+    sizes = in_threads(partial(image_size, path) for path in paths)
+    bar = tqdm(zip(paths, sizes, strict=True), "Looking at photos", len(paths), leave=False, unit="photo")
+    for path, size in bar:
+        try:
+            width, height = size.result()
+        except ImageError as error:
+            unreadable.append(str(error))
+            continue
+        if min(width, height) < smallest:
+            small += 1
+            continue
+        found.append(LocalFile(str(path)))
+        total += 3 * width * height
+    report_skipped(unreadable, small, smallest)
+    return found, total
