@@ -6,7 +6,6 @@ same scale. Any H and W from 1 up is accepted and returned.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -201,7 +200,7 @@ class ResidualBody(nn.Module):
         features = self.encoder[-1](features)
         for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
             features = blocks(self.join(up(features), skips.pop()))
-        with without_autocast(features.device.type):  # the noise is wanted finer than bfloat16 has it
+        with torch.autocast(features.device.type, enabled=False):  # the noise is wanted finer than bfloat16 has it
             return self.tail(features.to(self.tail.weight.dtype))
 
     def join(self, upward: Tensor, skip: Tensor) -> Tensor:
@@ -230,11 +229,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.layers(features)
-
-
-def without_autocast(device: str) -> AbstractContextManager[None]:
-    """Compute in the weights' own precision, whatever is around it; some devices ("meta") know no other."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def residual_blocks(width: int, count: int, config: ModelConfig) -> nn.Sequential:

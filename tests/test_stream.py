@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 
+import datasets
 import numpy as np
 import pytest
 import torch

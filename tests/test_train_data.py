@@ -1,5 +1,7 @@
 """Training data: exact crops, augmentation, noise levels, noise, and what is read from where."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ import torch
 from denoiser import Photo, noise, save_image
 from train import bsds500, data, dead_leaves
 from train.config import ConfigError, TrainConfig
-from train.data import PhotoSet, add_noise, classic_augmentation, draw_batch, draw_sigma, load_camera_photos
+from train.data import PhotoSet, add_noise, classic_augmentation, draw_batch, draw_sigma
+from train.sources import open_training_data
 
 SIZES = [(16, 16), (17, 40), (33, 18), (20, 19)]  # height, width
 
@@ -241,13 +244,15 @@ def test_without_shares_a_batch_is_gaussian_alone():
     assert torch.equal(batch.noisy, add_noise(clean, sigma, config, source))
 
 
-def test_camera_data_is_read_from_sources_of_its_own(tmp_path):
+def test_camera_data_is_read_from_sources_of_its_own(tmp_path, small_synthetic_set):
     for index in range(20):
         write_photo(tmp_path / f"{index:02}.png")
-    assert load_camera_photos(TrainConfig(crop=16)) == []
-    assert len(load_camera_photos(TrainConfig(crop=16, camera_data=(str(tmp_path),)))) == 19  # one is held out
+    config = TrainConfig(data=("synthetic",), crop=16)
+    assert open_training_data(config).camera_photos is None
+    opened = open_training_data(replace(config, camera_data=(str(tmp_path),)))
+    assert len(opened.camera_photos.heights) == 19  # one is held out
     with pytest.raises(ConfigError, match="--camera-data"):
-        load_camera_photos(TrainConfig(crop=64, camera_data=(str(tmp_path),)))
+        open_training_data(replace(config, crop=32, camera_data=(str(tmp_path),)))
 
 
 def test_photos_below_a_folder_are_found_by_suffix_in_order_and_hidden_ones_are_not(tmp_path):

@@ -73,6 +73,7 @@ def card_text(
         library_name="pytorch",
         pipeline_tag="image-to-image",
         tags=["image-denoising", "image-restoration", "blind-denoising", "autoencoder"],
+        datasets=[name.removeprefix("hub:") for name in training.get("data", ()) if name.startswith("hub:")] or None,
         metrics=["psnr", "ssim"],
         model_name=f"photo-denoiser {name}",
         eval_results=_eval_results(results) or None,
@@ -168,8 +169,14 @@ def _epochs(training: dict[str, Any]) -> str:
 def _terms_text(training: dict[str, Any]) -> str:
     if not training:
         return "What they were trained on isn't recorded."
-    sources = [DATA_TERMS.get(source, f"the photo folder {source!r}") for source in training["data"]]
+    sources = [DATA_TERMS.get(source, _unknown_terms(source)) for source in training["data"]]
     return f"They were trained on {' and on '.join(sources)}."
+
+
+def _unknown_terms(source: str) -> str:
+    if source.startswith("hub:"):
+        return f"the Hub's dataset {source.removeprefix('hub:')}, under its terms"
+    return f"the photo folder {source!r}"
 
 
 def _eval_results(results: list[Result]) -> list[EvalResult]:

@@ -24,7 +24,9 @@ class TrainConfig:
     """The settings of one training run. The defaults are the recipe of `base`."""
 
     model: str = setting("base", "which network to train", ("base", "classic"))
-    data: tuple[str, ...] = setting(("bsds400",), "bsds500, bsds400 (with the test split), synthetic, or photo folders")
+    data: tuple[str, ...] = setting(
+        ("bsds400",), "bsds500, bsds400 (with its test photos), synthetic, hub:user/dataset, folders"
+    )
     val: str | None = setting(None, "a folder of photos to choose the best weights by (default: the data's own)")
     output_dir: str = setting("runs/base", "where checkpoints, metrics and weights go")
     init: str | None = setting(None, "start from these weights: a model folder or a Hub repo")

@@ -177,16 +177,6 @@ def spread(items: list, most: int) -> list:
     return items[:: max(1, len(items) // most)][:most]
 
 
-def load_camera_photos(config: TrainConfig) -> list[np.ndarray]:
-    """Read the photos for the crops with a camera's noise, as load_photos does; none where those of --data serve."""
-    photos = [photo for source in config.camera_data for photo in read_source(source, config.crop)[0]]
-    if config.camera_data and not photos:
-        raise ConfigError(
-            f"--camera-data {' '.join(config.camera_data)} holds no photos of {config.crop} pixels a side"
-        )
-    return photos
-
-
 def read_source(source: str, smallest: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The photos for training and for validation of one --data source, leaving out those with a side too small."""
     if source == "synthetic":

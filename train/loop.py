@@ -19,12 +19,12 @@ from .card import write_card
 from .chart import draw_curve
 from .checkpoint import Run, best_effort, find_checkpoints, resume_run, save_checkpoint
 from .config import ConfigError, TrainConfig
-from .data import PhotoSet, load_camera_photos, load_photos
 from .distributed import joined_world
 from .interrupt import catch_interrupts
 from .optimizers import make_optimizers
 from .push import push
 from .report import Report
+from .sources import open_training_data
 from .step import MAX_SKIPPED, make_objective, train_step
 from .validation import METRICS_FILE, WEIGHTS_FOLDER, forget_later_metrics, note_settings, read_metrics, validate
 
@@ -41,10 +41,7 @@ def fit(config: TrainConfig) -> Path:
             raise ConfigError(f"{output} holds a run already; --resume continues it, another --output-dir starts anew")
         device = world.pick_device(config.device)
         with world.one_by_one():  # the first one downloads
-            training, validation = load_photos(config)
-            camera_training = load_camera_photos(config)
-        photos = PhotoSet(training, device)
-        camera_photos = PhotoSet(camera_training, device) if camera_training else None
+            data = open_training_data(config, device, world.rank, world.size)
         run = start_run(config, device)
         if config.resume and resume_run(run, config.resume, output) and not (output / WEIGHTS_FOLDER).is_dir():
             run.best_psnr = -math.inf  # that was in another folder
@@ -53,26 +50,27 @@ def fit(config: TrainConfig) -> Path:
             output.mkdir(parents=True, exist_ok=True)
             forget_later_metrics(output / METRICS_FILE, run.step)
             (output / "train.json").write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
-            print(f"{config.model} on {device}: {len(training)} photos to train on, {len(validation)} to validate on")
+            print(f"{config.model} on {device}: {data.about}")
 
         objective = make_objective(run.model, config, world)
         started = time.monotonic() - run.seconds
         with Report(config, run, world, output, run_progress(config, run)) as report:
             while (progress := run_progress(config, run)) < 1 and not interrupt.requested:
                 rate = learning_rate(config, run.step, progress)
-                step = train_step(run, photos, config, rate, objective, camera_photos, world)
+                data.seek(run.crops // world.size)
+                step = train_step(run, data.photos, config, rate, objective, data.camera_photos, world)
                 run.seconds, interrupt.requested = world.highest(time.monotonic() - started, interrupt.requested)
-                report.step(step, rate, run_progress(config, run))
+                report.step(step, rate, run_progress(config, run), data.waited)
                 stop_if_diverged(run, output)
                 if run.step % config.validation_steps == 0:
-                    report.scores(validate(run, validation, config, output, report.mean_loss(), world))
+                    report.scores(validate(run, data.validation, config, output, report.mean_loss(), world))
                 if run.step % config.checkpointing_steps == 0 and world.is_main:
                     with best_effort("the checkpoint"):
                         save_checkpoint(run, output, config.checkpoints_total_limit)
                 if config.push_every and run.step % config.push_every == 0 and world.is_main:
                     push_weights(output, config)
             if not interrupt.requested and run.step != run.validated_step:
-                report.scores(validate(run, validation, config, output, report.mean_loss(), world))
+                report.scores(validate(run, data.validation, config, output, report.mean_loss(), world))
         if world.is_main:
             finish(run, config, output, bool(interrupt.requested))
         if interrupt.requested:

@@ -22,7 +22,7 @@ class Report:
         """progress: how much of the run is done, from 0 to 1. Raises ConfigError where the tracker isn't installed."""
         self.run = run
         self.losses: list[float] = []
-        self.drawing, self.begun = 0.0, time.perf_counter()
+        self.drawing, self.waited, self.begun = 0.0, 0.0, time.perf_counter()
         self.crops, self.since = run.crops, self.begun  # at the last look
         bar_format = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
         self.bar = tqdm(total=1.0, initial=progress, bar_format=bar_format, disable=not world.is_main)
@@ -36,9 +36,10 @@ class Report:
         if self.tracker:
             self.tracker.close()
 
-    def step(self, step: Step, rate: float, progress: float) -> None:
-        """Count a step, and now and then show how it went."""
+    def step(self, step: Step, rate: float, progress: float, waited: float = 0.0) -> None:
+        """Count a step, and now and then show how it went. waited: seconds in all that photos were late."""
         self.drawing += step.drawing
+        self.waited = waited
         self.bar.update(min(progress, 1.0) - self.bar.n)
         if self.run.step % EVERY:
             return
@@ -55,8 +56,8 @@ class Report:
 
     @property
     def drawing_share(self) -> float:
-        """The share of the time since the start in which the trainer drew crops and their noise, or waited for it."""
-        return self.drawing / (time.perf_counter() - self.begun)
+        """The share of the time since the start in which crops and their noise were drawn, or photos waited for."""
+        return (self.drawing + self.waited) / (time.perf_counter() - self.begun)
 
     def scores(self, scores: dict[str, float]) -> None:
         """Show what a validation measured."""

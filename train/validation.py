@@ -18,6 +18,7 @@ from .checkpoint import Run, best_effort
 from .config import ConfigError, TrainConfig
 from .distributed import World
 from .evaluate import LEVELS, measure, measure_camera, side_by_side
+from .sources import HUB
 
 METRICS_FILE, WEIGHTS_FOLDER = "metrics.jsonl", "weights"
 GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
@@ -110,7 +111,7 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
     on_gpu = run.device.type == "cuda"
     return {
         "model": config.model,
-        "data": [Path(source).name for source in dict.fromkeys((*config.data, *config.camera_data))],
+        "data": [data_name(source) for source in dict.fromkeys((*config.data, *config.camera_data))],
         "steps": run.step,
         "crops": run.crops,
         "minutes": round(run.seconds / 60, 1),
@@ -118,6 +119,11 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
         "settings": run.settings,
         "started_from": run.started_from,
     }
+
+
+def data_name(source: str) -> str:
+    """A source of --data without the path of one machine."""
+    return source if source.startswith(HUB) else Path(source).name
 
 
 def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:
