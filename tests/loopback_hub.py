@@ -101,6 +101,8 @@ class LoopbackHub(ThreadingHTTPServer):
     "GET .*/resolve/" is found; `cut` sends half of the body. One request has one fault, the oldest that is left.
     """
 
+    request_queue_size = 128  # a reader with many threads finds the default of 5 full
+
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"

@@ -37,6 +37,7 @@ GIVEN = {
     "clean_share": (["0.25"], 0.25),
     "loss": (["mse"], "mse"),
     "drift_weight": (["20"], 20.0),
+    "estimator_only": ([], True),
     "estimate_quantile": (["0.7"], 0.7),
     "push": (["user/name"], "user/name"),
     "push_every": (["0"], 0),

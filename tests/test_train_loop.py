@@ -320,6 +320,17 @@ def test_the_estimator_learns_a_quantile(batch, quantile, monkeypatch):
     assert loss_at(best) < min(loss_at(best - 0.01), loss_at(best + 0.01))
 
 
+def test_the_estimator_can_be_trained_alone():
+    config = toy(estimator_only=True)
+    run = loop.start_run(config, CPU)
+    before = copy.deepcopy(run.model.state_dict())
+    take_steps(run, config, 2)
+    changed = {name.split(".")[0] for name, value in run.model.state_dict().items() if not value.equal(before[name])}
+    assert changed == {"estimator"}
+    with pytest.raises(ConfigError, match="--estimator-only"):
+        loop.start_run(toy(RECIPES["classic"], estimator_only=True), CPU)
+
+
 def test_the_body_learns_from_the_picture_alone(batch, monkeypatch):
     clean, noisy, sigma = batch
     model = trained_model()

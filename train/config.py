@@ -54,6 +54,7 @@ class TrainConfig:
     drift_weight: float = setting(0.0, "how much an error in a crop's mean colour counts beside those in its pixels")
     balance_levels: bool = setting(True, "weigh crops so that all noise levels count alike")
     estimate_quantile: float = setting(0.5, "of the levels that fit what is seen, the estimator learns this quantile")
+    estimator_only: bool = setting(False, "train the noise level estimator alone, and leave the autoencoder as it is")
     optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
     learning_rate: float = setting(4e-4, "peak learning rate")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")

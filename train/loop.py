@@ -53,6 +53,7 @@ def fit(config: TrainConfig) -> Path:
             print(f"{config.model} on {device}: {data.about}")
 
         objective = make_objective(run.model, config, world)
+        data.seek(run.crops // world.size)  # may take minutes, which are not the training's
         started = time.monotonic() - run.seconds
         with Report(config, run, world, output, run_progress(config, run)) as report:
             while (progress := run_progress(config, run)) < 1 and not interrupt.requested:
@@ -133,6 +134,10 @@ def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoenc
             raise ConfigError(
                 f"--init {config.init} is a {model.config.architecture} network, not --model {config.model}"
             )
+    if config.estimator_only:
+        if not model.steerable:
+            raise ConfigError("--estimator-only: a classic network has no noise level estimator")
+        model.body.requires_grad_(False)
     model = model.train().to(device, memory_format=torch.channels_last)
     average = None
     if config.ema_decay:

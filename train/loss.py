@@ -33,7 +33,7 @@ class Objective(nn.Module):
 def training_loss(
     model: DenoisingAutoencoder, clean: Tensor, noisy: Tensor, sigma: Tensor, told: Tensor, config: TrainConfig
 ) -> tuple[Tensor, Tensor]:
-    """The loss of a batch, and the restored crops.
+    """The loss of a batch, and the restored crops (the noisy ones where the estimator alone is trained).
 
     Some crops are denoised with the true level, so that the network obeys it, the others with the estimate, so that it
     learns to live with the estimator's errors. The estimator itself learns from the true level alone; a quantile
@@ -49,11 +49,13 @@ def training_loss(
         restored = model(noisy)
         return (weight * pixel_loss(restored - clean)).mean(), restored
     estimate = model.estimate_sigma(noisy)
+    missing = (sigma - estimate) / (sigma + LEVEL_FLOOR)
+    quantile_loss = torch.maximum(config.estimate_quantile * missing, (config.estimate_quantile - 1) * missing)
+    estimator_loss = 2 * quantile_loss.mean()  # the absolute error where the quantile is the median
+    if config.estimator_only:
+        return estimator_loss, noisy
     restored = model(noisy, torch.where(told, sigma, estimate.detach()))
     error = restored - clean
     denoising_loss = (weight * pixel_loss(error)).mean()
     drift_loss = (weight * pixel_loss(error.mean(dim=(2, 3), keepdim=True))).mean()
-    missing = (sigma - estimate) / (sigma + LEVEL_FLOOR)
-    quantile_loss = torch.maximum(config.estimate_quantile * missing, (config.estimate_quantile - 1) * missing)
-    estimator_loss = 2 * quantile_loss.mean()  # the absolute error where the quantile is the median
     return denoising_loss + config.drift_weight * drift_loss + ESTIMATOR_WEIGHT * estimator_loss, restored

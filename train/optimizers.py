@@ -27,10 +27,10 @@ def make_optimizers(model: DenoisingAutoencoder, config: TrainConfig) -> list[to
     """
     hidden = []
     if config.optimizer == "muon":
-        weights = [weight for weight in model.body.parameters() if weight.ndim == 4]
+        weights = [weight for weight in model.body.parameters() if weight.ndim == 4 and weight.requires_grad]
         hidden = [weight for weight in weights if min(weight.shape[:2]) >= HIDDEN_WIDTH]
     taken = {id(weight) for weight in hidden}
-    others = [value for value in model.parameters() if id(value) not in taken]
+    others = [value for value in model.parameters() if value.requires_grad and id(value) not in taken]
     adamw = torch.optim.AdamW(others, config.learning_rate, weight_decay=config.weight_decay, fused=True)
     return [adamw, Muon(hidden, config.learning_rate)] if hidden else [adamw]
 
