@@ -19,6 +19,7 @@ import denoiser
 from train import checkpoint, loop, step, validation
 from train.__main__ import main
 from train.config import LATEST, ConfigError
+from train.data import PhotoSet
 
 CPU = torch.device("cpu")
 SIGKILLED = -signal.SIGKILL
@@ -152,7 +153,7 @@ def not_finite(monkeypatch, steps):
 def test_a_step_whose_gradients_are_no_numbers_moves_nothing_and_is_counted(toy_run, monkeypatch):
     not_finite(monkeypatch, {1, 2})
     run = loop.start_run(toy_run, CPU)
-    toy = loop.PhotoSet([np.full((24, 24, 3), 90, dtype=np.uint8)])
+    toy = PhotoSet([np.full((24, 24, 3), 90, dtype=np.uint8)])
     states = []
     for _ in range(4):
         step.train_step(run, toy, toy_run, 1e-3)
