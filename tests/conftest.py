@@ -5,7 +5,7 @@ import pytest
 import skimage.data
 import torch
 from loopback_hub import hub  # noqa: F401 - a fixture
-from toy_training import toy_photos, toy_run  # noqa: F401 - fixtures
+from toy_training import TINY, toy_photos, toy_run  # noqa: F401 - fixtures
 
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 
@@ -22,7 +22,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def tiny_config():
     """The shape of `base` with next to nothing in it: three levels, one block each."""
-    return ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
+    return TINY
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from denoiser import Photo, noise, save_image
 from train import bsds500, data, dead_leaves
 from train.config import ConfigError, TrainConfig
 from train.data import PhotoSet, add_noise, classic_augmentation, draw_batch, draw_sigma
-from train.sources import open_training_data
+from train.sources import load_photos, open_training_data
 
 SIZES = [(16, 16), (17, 40), (33, 18), (20, 19)]  # height, width
 
@@ -302,12 +302,12 @@ def test_a_missing_folder_is_refused_with_what_is_accepted(tmp_path):
 
 def test_a_missing_validation_folder_is_refused(tmp_path, small_synthetic_set):
     with pytest.raises(ConfigError, match="nowhere"):
-        data.load_photos(TrainConfig(data=("synthetic",), crop=16, val=str(tmp_path / "nowhere")))
+        load_photos(TrainConfig(data=("synthetic",), crop=16, val=str(tmp_path / "nowhere")))
 
 
 def test_an_empty_data_folder_is_not_blamed_on_the_validation_photos(tmp_path):
     with pytest.raises(ConfigError, match="--data"):
-        data.load_photos(TrainConfig(data=(str(tmp_path),)))
+        load_photos(TrainConfig(data=(str(tmp_path),)))
 
 
 def write_photo(path, height=20, width=24, value=100):
@@ -367,9 +367,9 @@ def test_val_replaces_the_validation_photos_of_the_data(tmp_path):
     write_photo(tmp_path / "photos/val/b.png", value=2)
     write_photo(tmp_path / "other/c.png", value=3)
     config = {"data": (str(tmp_path / "photos"),), "crop": 16}
-    training, validation = data.load_photos(TrainConfig(**config))
+    training, validation = load_photos(TrainConfig(**config))
     assert [photo[0, 0, 0] for photo in training + validation] == [1, 2]
-    training, validation = data.load_photos(TrainConfig(**config, val=str(tmp_path / "other")))
+    training, validation = load_photos(TrainConfig(**config, val=str(tmp_path / "other")))
     assert [photo[0, 0, 0] for photo in training + validation] == [1, 3]
 
 
@@ -378,7 +378,7 @@ def test_validation_photos_are_spread_over_the_set_and_no_more_than_asked_for(tm
     for index in range(there):
         write_photo(tmp_path / f"val/{index:02d}.png", value=index)
     write_photo(tmp_path / "train/a.png")
-    _, validation = data.load_photos(TrainConfig(data=(str(tmp_path),), crop=16, validation_photos=wanted))
+    _, validation = load_photos(TrainConfig(data=(str(tmp_path),), crop=16, validation_photos=wanted))
     values = [int(photo[0, 0, 0]) for photo in validation]
     assert values == sorted(set(values)) and len(values) == used
     assert values[-1] >= there // 2
@@ -391,14 +391,14 @@ def small_synthetic_set(monkeypatch):
 
 
 def test_synthetic_photos_for_training_and_validation_differ(small_synthetic_set):
-    training, validation = data.load_photos(TrainConfig(data=("synthetic",), crop=16))
+    training, validation = load_photos(TrainConfig(data=("synthetic",), crop=16))
     assert [photo.shape for photo in training + validation] == [(32, 32, 3)] * 5
     assert len({photo.tobytes() for photo in training + validation}) == 5
 
 
 def test_crops_larger_than_the_synthetic_photos_are_refused_or_the_photos_grow(small_synthetic_set):
     try:
-        training, _ = data.load_photos(TrainConfig(data=("synthetic",), crop=64))
+        training, _ = load_photos(TrainConfig(data=("synthetic",), crop=64))
     except ConfigError as error:
         assert "--crop" in str(error)
     else:

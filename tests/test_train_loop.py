@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from toy_training import TINY, newest_state, toy_pictures
 
 import denoiser
 from denoiser import Photo, WeightsError, save_image
@@ -22,18 +23,17 @@ from train.data import PhotoSet, add_noise, clean_batch, draw_sigma
 from train.loss import LEVEL_FLOOR, training_loss
 
 CPU = torch.device("cpu")
-RESIDUAL = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
 CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
 NETWORKS = {
-    "residual": ("base", RESIDUAL),
-    "residual with batch norm and dropout": ("base", replace(RESIDUAL, normalization="batch", dropout=0.1)),
+    "residual": ("base", TINY),
+    "residual with batch norm and dropout": ("base", replace(TINY, normalization="batch", dropout=0.1)),
     "classic": ("classic", CLASSIC),
 }
 
 
 @pytest.fixture(autouse=True)
 def tiny_networks_on_one_thread(monkeypatch):
-    monkeypatch.setitem(loop.PRESETS, "base", RESIDUAL)
+    monkeypatch.setitem(loop.PRESETS, "base", TINY)
     monkeypatch.setitem(loop.PRESETS, "classic", CLASSIC)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -55,17 +55,8 @@ def toy(recipe=RECIPES["base"], **changes):
     return replace(recipe, **small | changes)
 
 
-def toy_photos(count=3, height=24, width=28):
-    """Coloured slopes with an edge: something to learn, and nothing like noise."""
-    rng = np.random.default_rng(0)
-    row, column = np.mgrid[:height, :width][..., None]
-    slopes = [rng.uniform(-4, 4, (2, 3)) for _ in range(count)]
-    pictures = [128 + (row - 12) * down + (column - 14) * along + 40 * (row > column) for down, along in slopes]
-    return [np.clip(picture, 0, 255).astype(np.uint8) for picture in pictures]
-
-
 def take_steps(run, config, count, photos=None):
-    photos = PhotoSet(photos or toy_photos())
+    photos = PhotoSet(photos or toy_pictures())
     losses = []
     for _ in range(count):
         rate = loop.learning_rate(config, run.step, loop.run_progress(config, run))
@@ -133,7 +124,7 @@ def test_saving_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_path
 
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
 def test_the_average_is_the_exponential_moving_average_of_weights_and_statistics(decay, monkeypatch):
-    monkeypatch.setitem(loop.PRESETS, "base", replace(RESIDUAL, normalization="batch"))
+    monkeypatch.setitem(loop.PRESETS, "base", replace(TINY, normalization="batch"))
     run = loop.start_run(toy(ema_decay=decay), CPU)
     values, expected = run.model.state_dict(), {}
     generator = torch.Generator().manual_seed(0)
@@ -206,9 +197,9 @@ def test_a_run_is_as_far_as_its_steps_or_its_minutes_whichever_is_further(minute
 def test_a_step_uses_the_rate_that_it_is_given(config):
     run = loop.start_run(config, CPU)
     before = [value.detach().clone() for value in run.model.parameters()]
-    step.train_step(run, PhotoSet(toy_photos()), config, 0.0)
+    step.train_step(run, PhotoSet(toy_pictures()), config, 0.0)
     assert_same([value.detach() for value in run.model.parameters()], before)
-    step.train_step(run, PhotoSet(toy_photos()), config, 1e-3)
+    step.train_step(run, PhotoSet(toy_pictures()), config, 1e-3)
     after = [value.detach() for value in run.model.parameters()]
     largest = max(float((new - old).abs().max()) for new, old in zip(after, before, strict=True))
     assert 0.5e-3 < largest < 10e-3  # a weight moves by about the rate
@@ -265,7 +256,7 @@ def batch():
 
 def trained_model():
     """A network whose output depends on everything: a fresh one is all but the identity."""
-    model = DenoisingAutoencoder(RESIDUAL)
+    model = DenoisingAutoencoder(TINY)
     torch.nn.init.normal_(model.body.tail.weight, std=0.1)
     return model
 
@@ -393,9 +384,9 @@ def pixel_loss(run, config, photos, count=32):
 def test_sixty_steps_bring_restored_photos_nearer_to_the_clean_ones(config):
     config = replace(config, steps=60, learning_rate=3e-3, batch_size=8)
     run = loop.start_run(config, CPU)
-    before = pixel_loss(run, config, toy_photos())
+    before = pixel_loss(run, config, toy_pictures())
     take_steps(run, config, 60)
-    assert pixel_loss(run, config, toy_photos()) < 0.9 * before
+    assert pixel_loss(run, config, toy_pictures()) < 0.9 * before
 
 
 def test_a_single_flat_photo_is_learnt_by_heart(monkeypatch):
@@ -411,7 +402,7 @@ def test_a_single_flat_photo_is_learnt_by_heart(monkeypatch):
 @pytest.fixture
 def folder(tmp_path):
     """A photo folder with train/ and val/."""
-    for index, pixels in enumerate(toy_photos(5)):
+    for index, pixels in enumerate(toy_pictures(5)):
         path = tmp_path / "photos" / ("train" if index < 3 else "val") / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_image(Photo(pixels), path)
@@ -433,12 +424,6 @@ def metrics_of(config):
 def files_of(config):
     root = loop.Path(config.output_dir)
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def checkpoint_of(config):
-    state = torch.load(checkpoint.find_checkpoints(loop.Path(config.output_dir))[-1], weights_only=True)
-    del state["counters"]["seconds"]
-    return state
 
 
 def test_a_run_leaves_settings_metrics_grids_a_checkpoint_and_weights(small_run):
@@ -467,7 +452,7 @@ def test_the_weights_are_the_best_averaged_ones_and_load(small_run, folder):
     best = [line["step"] for line in metrics_of(small_run) if round(line["psnr"], 3) == training["validation_psnr"]]
     assert training["steps"] in best
     if training["steps"] == 8:  # the last step's average is in the checkpoint: stored as float16
-        average = checkpoint_of(small_run)["average"]
+        average = newest_state(small_run)["average"]
         for name, value in model.weights.model.state_dict().items():
             assert torch.allclose(value, average["module." + name].half().float()), name
 
@@ -496,7 +481,7 @@ def test_a_crashed_run_is_resumed_to_the_very_same_end(small_run, tmp_path, monk
     loop.fit(whole)
     crash_at_step(7, small_run, monkeypatch)
     loop.fit(replace(small_run, resume=LATEST))
-    assert_same(checkpoint_of(small_run), checkpoint_of(whole))
+    assert_same(newest_state(small_run), newest_state(whole))
     weights = "weights/model.safetensors"
     assert files_of(small_run)[weights] == files_of(whole)[weights]
     assert {line["step"]: line["psnr"] for line in metrics_of(small_run)} == {
@@ -527,10 +512,10 @@ def test_a_resumed_run_logs_each_validation_once(small_run, monkeypatch):
 def test_resuming_a_finished_run_changes_neither_its_weights_nor_its_state(small_run):
     loop.fit(small_run)
     weights = {name: content for name, content in files_of(small_run).items() if name.startswith("weights/")}
-    state = checkpoint_of(small_run)
+    state = newest_state(small_run)
     loop.fit(replace(small_run, resume=LATEST))
     assert {name: content for name, content in files_of(small_run).items() if name in weights} == weights
-    assert_same(checkpoint_of(small_run), state)
+    assert_same(newest_state(small_run), state)
 
 
 def test_resuming_a_finished_run_logs_nothing_twice(small_run):
@@ -542,13 +527,13 @@ def test_resuming_a_finished_run_logs_nothing_twice(small_run):
 def test_a_finished_run_goes_on_where_it_is_given_more_steps(small_run):
     loop.fit(small_run)
     loop.fit(replace(small_run, resume=LATEST, steps=10))
-    assert metrics_of(small_run)[-1]["step"] == checkpoint_of(small_run)["counters"]["step"] == 10
+    assert metrics_of(small_run)[-1]["step"] == newest_state(small_run)["counters"]["step"] == 10
 
 
 def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(small_run):
     loop.fit(small_run)
     loop.fit(replace(small_run, resume=LATEST, steps=small_run.steps + 2, batch_size=2, loss="mse"))
-    state = checkpoint_of(small_run)
+    state = newest_state(small_run)
     assert state["settings"][0] | {"batch_size": 4, "loss": "l1", "from_step": 0} == state["settings"][0]
     assert state["settings"][1:] == [{"from_step": small_run.steps, "batch_size": 2, "loss": "mse"}]
     assert state["counters"]["crops"] == small_run.steps * 4 + 2 * 2
@@ -556,7 +541,7 @@ def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(small_run):
 
 def test_resume_without_a_run_starts_one(small_run):
     loop.fit(replace(small_run, resume=LATEST, steps=2))
-    assert checkpoint_of(small_run)["counters"]["step"] == 2
+    assert newest_state(small_run)["counters"]["step"] == 2
 
 
 def test_the_checkpoint_of_another_network_is_refused_and_kept(small_run):
@@ -614,7 +599,7 @@ def test_a_run_ends_when_its_minutes_are_over_with_the_rate_near_zero(small_run,
 def test_weights_are_kept_only_where_they_are_the_best_so_far(tmp_path, best):
     run = loop.start_run(toy(), CPU)
     run.best_psnr = best
-    validation.validate(run, toy_photos(1), toy(), tmp_path)
+    validation.validate(run, toy_pictures(1), toy(), tmp_path)
     assert (tmp_path / "weights/model.safetensors").exists() == (best < 0)
     assert run.best_psnr > 0 and (tmp_path / "metrics.jsonl").exists()
 
@@ -624,7 +609,7 @@ def test_validation_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_
     run = loop.start_run(config, CPU)
     take_steps(run, config, 2)
     before = copy.deepcopy(state_of(run))
-    validation.validate(run, toy_photos(1), config, tmp_path / ".")
+    validation.validate(run, toy_pictures(1), config, tmp_path / ".")
     run.best_psnr, run.validated_step = -math.inf, -1
     assert_same(state_of(run), before)
     assert run.model.training

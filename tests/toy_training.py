@@ -28,14 +28,21 @@ TOY = Path(__file__).resolve()
 TINY = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
 
 
+def toy_pictures(count=3, height=24, width=28):
+    """Coloured slopes with an edge: something to learn, and nothing like noise."""
+    rng = np.random.default_rng(0)
+    row, column = np.mgrid[:height, :width][..., None]
+    slopes = [rng.uniform(-4, 4, (2, 3)) for _ in range(count)]
+    pictures = [128 + (row - 12) * down + (column - 14) * along + 40 * (row > column) for down, along in slopes]
+    return [np.clip(picture, 0, 255).astype(np.uint8) for picture in pictures]
+
+
 @pytest.fixture(scope="session")
 def toy_photos(tmp_path_factory):
     """A folder of four small photos."""
     folder = tmp_path_factory.mktemp("photos")
-    rows, columns = np.mgrid[:24, :28][..., None]
-    for number, slope in enumerate(np.random.default_rng(0).uniform(-4, 4, (4, 2, 3))):
-        pixels = 128 + (rows - 12) * slope[0] + (columns - 14) * slope[1] + 40 * (rows > columns)
-        save_image(Photo(np.clip(pixels, 0, 255).astype(np.uint8)), folder / f"{number}.png")
+    for number, pixels in enumerate(toy_pictures(4)):
+        save_image(Photo(pixels), folder / f"{number}.png")
     return folder
 
 
@@ -57,6 +64,7 @@ def flags(config):
 
 
 def newest_state(config):
+    """What a run's newest checkpoint holds, but for the time it took."""
     state = torch.load(find_checkpoints(Path(config.output_dir))[-1], weights_only=True)
     del state["counters"]["seconds"]
     return state

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from denoiser.weights import load_weights
 
 from .evaluate import Result, markdown_table, network_size
+from .sources import HUB
 
 RESULTS_FILE, CARD_FILE = "results.json", "README.md"
 PICTURES = {  # shown in the card where they are in the folder
@@ -73,7 +74,7 @@ def card_text(
         library_name="pytorch",
         pipeline_tag="image-to-image",
         tags=["image-denoising", "image-restoration", "blind-denoising", "autoencoder"],
-        datasets=[name.removeprefix("hub:") for name in training.get("data", ()) if name.startswith("hub:")] or None,
+        datasets=[name.removeprefix(HUB) for name in training.get("data", ()) if name.startswith(HUB)] or None,
         metrics=["psnr", "ssim"],
         model_name=f"photo-denoiser {name}",
         eval_results=_eval_results(results) or None,
@@ -174,8 +175,8 @@ def _terms_text(training: dict[str, Any]) -> str:
 
 
 def _unknown_terms(source: str) -> str:
-    if source.startswith("hub:"):
-        return f"the Hub's dataset {source.removeprefix('hub:')}, under its terms"
+    if source.startswith(HUB):
+        return f"the Hub's dataset {source.removeprefix(HUB)}, under its terms"
     return f"the photo folder {source!r}"
 
 

@@ -153,38 +153,11 @@ def add_noise(clean: Tensor, sigma: Tensor, config: TrainConfig, generator: torc
     return torch.where(draw >= 1 - config.clip_share, noisy.clamp(0, 1), noisy)
 
 
-def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Read the training and validation photos that the config names, as uint8 (H, W, 3) arrays.
-
-    Raises ConfigError where a source can't be used. Files that can't be read and photos smaller than a crop are
-    skipped, and the count is printed.
-    """
-    training, validation = [], []
-    for source in config.data:
-        for photos, more in zip((training, validation), read_source(source, config.crop), strict=True):
-            photos += more
-    if config.val is not None:
-        validation = read_photos(photos_below(Path(config.val)), config.crop)
-    if not training:
-        raise ConfigError(f"--data {' '.join(config.data)} holds no photos of at least {config.crop} pixels a side")
-    if not validation:
-        raise ConfigError("there are no photos to validate on; give --val a folder with photos")
-    return training, spread(validation, config.validation_photos)
-
-
-def spread(items: list, most: int) -> list:
-    """At most so many of the items, from all over the list."""
-    return items[:: max(1, len(items) // most)][:most]
-
-
-def read_source(source: str, smallest: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The photos for training and for validation of one --data source, leaving out those with a side too small."""
-    if source == "synthetic":
-        side = max(SYNTHETIC_SIDE, smallest)
-        images = [dead_leaves(side, seed) for seed in range(SYNTHETIC_COUNT + SYNTHETIC_VALIDATION)]
-        return images[SYNTHETIC_VALIDATION:], images[:SYNTHETIC_VALIDATION]
-    train_paths, validation_paths = source_paths(source)
-    return read_photos(train_paths, smallest), read_photos(validation_paths, smallest)
+def synthetic_photos(smallest: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Dead leaves pictures for training and for validation, with sides of at least so many pixels."""
+    side = max(SYNTHETIC_SIDE, smallest)
+    images = [dead_leaves(side, seed) for seed in range(SYNTHETIC_COUNT + SYNTHETIC_VALIDATION)]
+    return images[SYNTHETIC_VALIDATION:], images[:SYNTHETIC_VALIDATION]
 
 
 def source_paths(source: str) -> tuple[list[Path], list[Path]]:

@@ -23,10 +23,11 @@ from denoiser.model import DenoisingAutoencoder, ModelConfig, ResidualBlock, Res
 from denoiser.weights import Weights
 
 from .config import ConfigError, TrainConfig
-from .data import PhotoSet, load_photos
+from .data import PhotoSet
 from .dead_leaves import dead_leaves
 from .evaluate import LEVELS, network_size, noisy_version
 from .loop import learning_rate, run_progress, start_run
+from .sources import load_photos
 from .step import train_step
 
 # That of `base`, made for minutes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -27,7 +28,6 @@ from .data import (
     read_all,
     read_photo,
     report_skipped,
-    spread,
 )
 from .hub_data import open_splits, repository_bytes, share
 from .stream import PhotoFile, PhotoSource, PhotoStream, in_turns, shuffled
@@ -104,16 +104,41 @@ def open_training_data(
     camera = None
     if camera_sources:
         camera = training_set("--camera-data", config.camera_data, camera_sources, config, device, rank, world_size)
+    validation = validation_photos(config, sources)
+    return TrainingData(
+        training, camera, validation, f"{describe(sources, training)}, {len(validation)} to validate on"
+    )
+
+
+def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Read all training photos that the config names, and the validation ones, as uint8 (H, W, 3) arrays.
+
+    For what handles the pictures themselves. Skips and raises as open_training_data does, and TooManyPhotos.
+    """
+    sources = [open_source(name, config.crop) for name in config.data]
+    files = [photo for source in sources for photo in source.training]
+    return read_training("--data", config.data, files, config.crop), validation_photos(config, sources)
+
+
+def read_training(flag: str, names: Sequence[str], files: Sequence[PhotoFile], smallest: int) -> list[np.ndarray]:
+    """The photos' pixels. Raises ConfigError if there are none, TooManyPhotos where memory shouldn't hold them."""
+    photos = read_all([file.read for file in files], smallest)
+    if not photos:
+        raise ConfigError(f"{flag} {' '.join(names)} holds no photos of at least {smallest} pixels a side")
+    return photos
+
+
+def validation_photos(config: TrainConfig, sources: Sequence[Source]) -> list[np.ndarray]:
+    """At most --validation-photos of them, from all over the sources or --val. Raises ConfigError if there are none."""
     if config.val is not None:
         candidates = local_files(photos_below(Path(config.val)), config.crop)[0]
     else:
         candidates = [photo for source in sources for photo in source.validation]
-    validation = read_all([photo.read for photo in spread(candidates, config.validation_photos)], config.crop)
-    if not validation:
+    chosen = candidates[:: max(1, len(candidates) // config.validation_photos)][: config.validation_photos]
+    photos = read_all([photo.read for photo in chosen], config.crop)
+    if not photos:
         raise ConfigError("there are no photos to validate on; give --val a folder with photos")
-    return TrainingData(
-        training, camera, validation, f"{describe(sources, training)}, {len(validation)} to validate on"
-    )
+    return photos
 
 
 def describe(sources: Sequence[Source], training: PhotoSet) -> str:
@@ -137,14 +162,8 @@ def training_set(
     files = [photo for source in sources for photo in source.training]
     streams = [source.endless for source in sources if source.endless]
     if not streams and sum(source.decoded_bytes for source in sources) <= MAX_SET_BYTES:
-        try:
-            photos = read_all([file.read for file in files], config.crop)
-        except TooManyPhotos:  # the size was estimated
-            pass
-        else:
-            if not photos:
-                raise ConfigError(f"{flag} {' '.join(names)} holds no photos of at least {config.crop} pixels a side")
-            return PhotoSet(photos, device)
+        with suppress(TooManyPhotos):  # the size was estimated
+            return PhotoSet(read_training(flag, names, files, config.crop), device)
     if files:
         streams = [shuffled(files, config.seed, rank, world_size), *streams]
     return PhotoStream(in_turns(streams), (config.seed, rank), config.crop, device)
@@ -155,7 +174,7 @@ def open_source(name: str, smallest: int, rank: int = 0, world_size: int = 1) ->
     if name.startswith(HUB):
         return open_hub(name.removeprefix(HUB), rank, world_size)
     if name == "synthetic":
-        training, validation = ([Picture(pixels) for pixels in part] for part in data.read_source(name, smallest))
+        training, validation = ([Picture(pixels) for pixels in part] for part in data.synthetic_photos(smallest))
         return Source(training, validation, sum(photo.pixels.nbytes for photo in training))
     training_paths, validation_paths = data.source_paths(name)
     training, decoded_bytes = local_files(training_paths, smallest)
