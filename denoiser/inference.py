@@ -91,9 +91,7 @@ class Denoiser:
         def restore(tile: Tensor) -> Tensor:
             noisy = self._as_input(tile, scale)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
-                clean = self._model(noisy, sigma)
-            if sigma is not None:
-                clean = noisy + self._share(noisy, sigma) * (clean - noisy)
+                clean = self._model(noisy) if sigma is None else self._at_level(noisy, sigma)
             if tile.shape[1] == 1:
                 clean = clean.mean(dim=1, keepdim=True)
             clean = clean.clamp(0, 1).mul(scale)
@@ -102,14 +100,16 @@ class Denoiser:
         restored = yield from tile_by_tile(restore, tensor)
         return restored[0].permute(1, 2, 0).reshape(pixels.shape).numpy()
 
-    def _share(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """How much of what the network would remove is removed, per pixel: less than all where less noise is asked for.
+    def _at_level(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise at a given level: a smooth control, pixel by pixel.
 
-        Told too low a level, a network still removes most of the noise that it sees; this makes the level a smooth
-        control below the estimate. Above it, the network itself removes more.
+        Where less noise is asked for than is seen, all of it is found and its share removed: told too low a level, a
+        network would see no noise. Where more is, the network is told so and removes more.
         """
-        estimate = self._model.estimate_sigma(noisy).clamp(min=1e-6)
-        return (ESTIMATE_MARGIN * sigma / estimate).clamp(max=1)
+        estimate = self._model.estimate_sigma(noisy)
+        clean = self._model(noisy, torch.maximum(estimate, sigma))
+        share = (ESTIMATE_MARGIN * sigma / estimate.clamp(min=1e-6)).clamp(max=1)
+        return noisy + share * (clean - noisy)
 
     def estimate_level(self, pixels: np.ndarray) -> float:
         """Estimate the noise level of pixels as denoise takes them, on the 0-255 scale: the mean over the picture.

@@ -94,6 +94,13 @@ def test_the_strength_is_a_smooth_control_on_a_camera_s_noise(photo_model, photo
     assert removed[-1] > 1.3 * removed[3]
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_below_the_estimate_half_the_level_removes_half(photo_model, photo, seed):
+    noisy = as_taken(photo, seed).astype(float)
+    one, two, four = (np.sqrt(np.mean((photo_model.denoise(noisy.astype(np.uint8), x) - noisy) ** 2)) for x in (2, 4, 8))
+    assert four > 3 and two == pytest.approx(four / 2, rel=0.1) and one == pytest.approx(two / 2, rel=0.1)
+
+
 @pytest.mark.parametrize("name", ["base", "photo"])
 def test_tiles_are_not_seen(photo, name):
     """With the shipped weights, a photo in many small tiles equals the whole to within 1/255 everywhere."""

@@ -21,7 +21,7 @@ from denoiser import (
     load,
     residual,
 )
-from denoiser.inference import FULL_SCALE, MAX_FLOAT, MAX_LEVEL, pick_device
+from denoiser.inference import ESTIMATE_MARGIN, FULL_SCALE, MAX_FLOAT, MAX_LEVEL, pick_device
 from denoiser.weights import Weights, save_weights
 
 DTYPES = [np.uint8, np.uint16, np.float32]
@@ -296,10 +296,18 @@ def test_other_levels_are_refused(model, level):
     "level", [0, 0.0, -0.0, 1e-9, 25, np.int64(25), np.uint8(25), np.float32(25), np.float16(25), 100]
 )
 def test_numbers_of_any_kind_are_levels(level):
-    stub = Stub()
+    stub = Stub(sigma=0.0)
     wrap(stub).denoise(GOOD, level)
     if level:
-        assert stub.given[0][1].item() == pytest.approx(float(level) / 255, rel=1e-3)
+        assert (stub.given[0][1] * 255).numpy() == pytest.approx(float(level), rel=1e-3)
+
+
+def test_below_the_estimate_the_network_is_told_the_estimate_and_a_share_is_removed():
+    stub = Stub(sigma=50 / 255, removed=0.1)
+    floats = np.full((8, 8, 3), 0.5, np.float32)
+    removed = floats - wrap(stub).denoise(floats, 10)
+    assert (stub.given[0][1] * 255).numpy() == pytest.approx(50)
+    assert removed == pytest.approx(0.1 * 10 / 50 * ESTIMATE_MARGIN, rel=1e-3)
 
 
 def test_without_a_level_the_network_is_asked_blind():
