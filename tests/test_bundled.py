@@ -97,7 +97,9 @@ def test_the_strength_is_a_smooth_control_on_a_camera_s_noise(photo_model, photo
 @pytest.mark.parametrize("seed", range(2))
 def test_below_the_estimate_half_the_level_removes_half(photo_model, photo, seed):
     noisy = as_taken(photo, seed).astype(float)
-    one, two, four = (np.sqrt(np.mean((photo_model.denoise(noisy.astype(np.uint8), x) - noisy) ** 2)) for x in (2, 4, 8))
+    one, two, four = (
+        np.sqrt(np.mean((photo_model.denoise(noisy.astype(np.uint8), x) - noisy) ** 2)) for x in (2, 4, 8)
+    )
     assert four > 3 and two == pytest.approx(four / 2, rel=0.1) and one == pytest.approx(two / 2, rel=0.1)
 
 
