@@ -85,12 +85,12 @@ class Denoiser:
         sigma = None
         if level is not None:
             sigma = torch.full((1, 1, 1, 1), noise.sigma_from_level(level), device=self.device)
-        scale, fast = FULL_SCALE[pixels.dtype], self._fast and pixels.dtype == np.uint8
+        scale = FULL_SCALE[pixels.dtype]
 
         @torch.inference_mode()  # for each tile: a generator may be resumed in another thread
         def restore(tile: Tensor) -> Tensor:
             noisy = self._as_input(tile, scale)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
+            with self._precision(pixels.dtype):
                 clean = self._model(noisy) if sigma is None else self._at_level(noisy, sigma)
             if tile.shape[1] == 1:
                 clean = clean.mean(dim=1, keepdim=True)
@@ -122,12 +122,17 @@ class Denoiser:
         @torch.inference_mode()
         def sigma_map(tile: Tensor) -> Tensor:
             noisy = self._as_input(tile, scale)
-            if self.steerable:
-                return self._model.estimate_sigma(noisy).cpu()
-            return (noisy - self._model(noisy)).square().mean(dim=1, keepdim=True).cpu()
+            with self._precision(pixels.dtype):
+                if self.steerable:
+                    return self._model.estimate_sigma(noisy).float().cpu()
+                return (noisy - self._model(noisy)).square().mean(dim=1, keepdim=True).cpu()
 
         mean = float(tiled(sigma_map, tensor).double().mean())
         return noise.level_from_sigma(mean if self.steerable else math.sqrt(mean))
+
+    def _precision(self, dtype: np.dtype) -> torch.autocast:
+        """How pixels of a type are computed: in bfloat16 where that is fast and the result is 8 bits deep anyway."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._fast and dtype == np.uint8)
 
     def _as_input(self, tile: Tensor, scale: float) -> Tensor:
         """A tile of raw values as the network takes it: float32 RGB on [0, 1], channels last, on the device."""
