@@ -124,7 +124,7 @@ class Denoiser:
             noisy = self._as_input(tile, scale)
             with self._precision(pixels.dtype):
                 if self.steerable:
-                    return self._model.estimate_sigma(noisy).float().cpu()
+                    return self._model.estimate_sigma(noisy).cpu()
                 return (noisy - self._model(noisy)).square().mean(dim=1, keepdim=True).cpu()
 
         mean = float(tiled(sigma_map, tensor).double().mean())

@@ -48,11 +48,13 @@ def test_the_estimate_is_near_the_truth(model, photo, level):
     assert model.estimate_level(denoiser.add_noise(photo, level).pixels) == pytest.approx(level, rel=0.15)
 
 
+def removed_at(model, noisy, levels):
+    """The RMS of what is removed from uint8 pixels at each level, on the 0-255 scale."""
+    return [np.sqrt(np.mean((model.denoise(noisy, level) - noisy.astype(float)) ** 2)) for level in levels]
+
+
 def test_a_higher_level_removes_more_without_a_jump(model, photo):
-    noisy = denoiser.add_noise(photo, 25).pixels.astype(float)
-    removed = [
-        np.sqrt(np.mean((model.denoise(noisy.astype(np.uint8), level) - noisy) ** 2)) for level in range(0, 50, 7)
-    ]
+    removed = removed_at(model, denoiser.add_noise(photo, 25).pixels, range(0, 50, 7))
     steps = np.diff(removed)
     assert removed[0] == 0 and (steps > 0).all() and steps.max() < 9
 
@@ -87,19 +89,14 @@ def test_the_mean_colour_stays(photo_model, name):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_strength_is_a_smooth_control_on_a_camera_s_noise(photo_model, photo, seed):
-    noisy = as_taken(photo, seed).astype(float)
-    levels = (0, 1, 2, 4, 8, 16, 32)
-    removed = [np.sqrt(np.mean((photo_model.denoise(noisy.astype(np.uint8), level) - noisy) ** 2)) for level in levels]
+    removed = removed_at(photo_model, as_taken(photo, seed), (0, 1, 2, 4, 8, 16, 32))
     assert removed[0] == 0 and (np.diff(removed) > -0.05).all()
     assert removed[-1] > 1.3 * removed[3]
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_below_the_estimate_half_the_level_removes_half(photo_model, photo, seed):
-    noisy = as_taken(photo, seed).astype(float)
-    one, two, four = (
-        np.sqrt(np.mean((photo_model.denoise(noisy.astype(np.uint8), x) - noisy) ** 2)) for x in (2, 4, 8)
-    )
+    one, two, four = removed_at(photo_model, as_taken(photo, seed), (2, 4, 8))
     assert four > 3 and two == pytest.approx(four / 2, rel=0.1) and one == pytest.approx(two / 2, rel=0.1)
 
 
