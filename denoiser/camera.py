@@ -25,6 +25,8 @@ XYZ_TO_SENSOR = (
     ((8380, -2630, -639), (-2887, 10725, 2496), (-627, 1427, 5438)),  # Olympus E-P5
     ((4913, -541, -202), (-6130, 13513, 2906), (-1564, 2151, 7183)),  # Sony A7R
 )
+BLACK_OFFSET = -1 / 16  # most sensors' black lies above zero by about that much of their range: noise goes below it
+STRAIGHT_SHARE = 0.4  # of the cameras neither smooth nor reduce noise, as phones in the dark
 HIGHLIGHT = 0.9  # above this, inverse gains fade out, so that white stays white
 
 # Filters for a 5×5 neighbourhood: a colour that was not measured at a site, from the sites around.
@@ -71,6 +73,8 @@ class Camera:
     gains: Tensor  # (N, 3, 1, 1): exposure and white balance, the factor that takes the sensor's values to white
     shot: Tensor  # sensor noise has the variance shot * light + read**2
     read: Tensor
+    row: Tensor  # sigma of an error that a row of sites shares
+    black: Tensor  # the lowest value that is read: 0 where a phone cuts off what lies below black
     mosaic: Tensor  # bool: one colour per site; where false, all three were measured
     gradients: Tensor  # bool: demosaicing by Malvar et al.; where false, bilinear
     luma_blur: Tensor  # sigma of the smoothing in pixels, 0: none
@@ -90,6 +94,8 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     """Cameras for a batch of so many pictures, on the generator's device.
 
     Colours, gains and the noise law follow Brooks et al. 2019, with a wider range of noise; the rest are wide guesses.
+    Some are phones in the dark, whose pictures come nearly straight from the sensor: stronger noise, and nothing that
+    smooths it.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -105,25 +111,30 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     mixture = uniform(1e-3, 1, len(XYZ_TO_SENSOR), 1, 1)
     sensor = (mixture * constant(XYZ_TO_SENSOR, mixture)).sum(1) @ constant(SRGB_TO_XYZ, mixture)
     balance = torch.cat([uniform(1.9, 2.4), uniform(1.0, 1.0), uniform(1.5, 1.9)], 1)
-    shot_log = uniform(-10, -3.5)  # shot from 4.5e-5 to 3.0e-2; Brooks et al.: 1e-4 to 1.2e-2
-    luma_blur = share(0.75) * uniform(0.3, 1.2)  # phones and cameras of today smooth a lot
-    luma_reduction = share(0.6) * uniform(0, 1)
+    straight = share(STRAIGHT_SHARE)
+    # shot from 4.5e-5 to 3.0e-2, straight from the sensor 9.1e-4 to 6.7e-2; Brooks et al.: 1e-4 to 1.2e-2
+    shot_log = torch.where(straight, uniform(-7, -2.7), uniform(-10, -3.5))
+    read = ((2.18 * shot_log + normal(1.20, 0.26)) / 2).exp()
+    luma_blur = ~straight * share(0.75) * uniform(0.3, 1.2)  # phones and cameras of today smooth a lot
+    luma_reduction = ~straight * share(0.6) * uniform(0, 1)
     return Camera(
         optics=share(0.6) * uniform(0.3, 2.0),  # of many megapixels few are sharp
         tone=uniform(0.05, 1),
         to_sensor=sensor / sensor.sum(-1, keepdim=True),
         gains=balance / normal(0.8, 0.1).clamp(0.4, 1),  # below 1, a full site wouldn't be white
         shot=shot_log.exp(),
-        read=((2.18 * shot_log + normal(1.20, 0.26)) / 2).exp(),
+        read=read,
+        row=share(0.1) * uniform(0, 1) * read,
+        black=~share(0.5) * torch.full_like(read, BLACK_OFFSET),
         mosaic=share(0.7),
         gradients=share(0.5),
         luma_blur=luma_blur,
-        chroma_blur=torch.maximum(luma_blur, share(0.8) * uniform(0.5, 3.0)),
+        chroma_blur=torch.maximum(luma_blur, ~straight * share(0.8) * uniform(0.5, 3.0)),
         sharpening=share(0.5) * uniform(0, 1),
         sharpening_blur=uniform(0.7, 1.2),
         luma_reduction=luma_reduction,
         luma_reach=uniform(0.5, 3.0),
-        chroma_reduction=torch.maximum(luma_reduction, share(0.6) * uniform(0, 1)),
+        chroma_reduction=torch.maximum(luma_reduction, ~straight * share(0.6) * uniform(0, 1)),
         chroma_reach=uniform(0.5, 6.0),
         compressed=share(0.78),
         quality=(100 - 40 * uniform(0, 1) ** 3).round(),

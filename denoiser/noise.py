@@ -14,7 +14,6 @@ from torch.nn import functional
 from denoiser.camera import blur, develop, draw_camera, jpeg, reduce_noise, unprocess
 
 LEVEL_SCALE = 255.0
-SENSOR_FLOOR = -1 / 16  # a sensor's black lies above zero by about that much of its range, so noise goes below it
 
 
 def sigma_from_level(level: float) -> float:
@@ -62,7 +61,11 @@ def camera(pixels: Tensor, generator: torch.Generator, downscale: int = 1) -> tu
         shots = draw_camera(pixels.shape[0], generator)
         light = blur(unprocess(pixels.float(), shots), shots.optics)
         error = poisson_gaussian(light, shots.shot, shots.read, generator) - light
-        clean, noisy, mirrored = (develop((light + sign * error).clamp(SENSOR_FLOOR, 1), shots) for sign in (0, 1, -1))
+        rows = torch.zeros_like(light[:, :1, :, :1])
+        error = error + gaussian(rows, shots.row, generator)
+        clean, noisy, mirrored = (
+            develop(torch.maximum(light + sign * error, shots.black).clamp(max=1), shots) for sign in (0, 1, -1)
+        )
         # The noise itself cancels in the mean of noisy and mirrored; what is left is the drift of the colours.
         clean = (clean + local_mean((noisy + mirrored) / 2 - clean)).clamp(0, 1)
         noisy = (clean + reduce_noise(noisy - clean, shots)).clamp(0, 1)

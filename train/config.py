@@ -32,11 +32,13 @@ class TrainConfig:
     init: str | None = setting(None, "start from these weights: a model folder or a Hub repo")
     resume: str | None = setting(None, "continue exactly where the newest, or this, checkpoint stands", alone=LATEST)
 
-    steps: int = setting(200_000, "optimizer steps in all")
+    steps: int = setting(120_000, "optimizer steps in all")
     max_minutes: float | None = setting(None, "stop after this long; the learning rate falls to zero by then")
     batch_size: int = setting(16, "crops that a process computes at once")
     gradient_accumulation_steps: int = setting(1, "batches whose gradients are averaged for one optimizer step")
-    crop: int = setting(128, "side of the square crops in pixels, a multiple of 16")
+    crop: int = setting(192, "side of the square crops in pixels, a multiple of 16")
+    early_crops: tuple[int, ...] = setting((64, 96, 128), "smaller crops to begin with, each for a part of the run")
+    early_crops_until: tuple[float, ...] = setting((0.55, 0.82, 0.96), "shares of the run after which each ends")
     augmentation: str = setting("dihedral", "flips and quarter turns, or the reference's own", ("dihedral", "classic"))
 
     sigma_law: str = setting("uniform", "distribution of the noise level", ("uniform", "exponential"))
@@ -46,14 +48,18 @@ class TrainConfig:
     clip_share: float = setting(0.0, "share of the noisy crops that is clipped to [0, 1]")
     quantize_share: float = setting(0.5, "share of the noisy crops that is clipped and rounded to 8 bits")
 
-    camera_share: float = setting(0.0, "share of the crops that get a camera's noise instead of Gaussian noise")
+    camera_share: float = setting(0.55, "share of the crops with noise as uploads have it: a camera's, or grain")
     camera_data: tuple[str, ...] = setting((), "photos for those crops, as in --data (default: the same)")
-    clean_share: float = setting(0.0, "share of the crops that get no noise at all")
+    clean_share: float = setting(0.06, "share of the crops that get no noise at all")
+    grey_share: float = setting(0.06, "share of the crops that are grey, with one plane of noise")
+    partial_share: float = setting(0.1, "share of the crops with noise in a part only, or rising across")
 
     loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "charbonnier", "mse"))
-    drift_weight: float = setting(0.0, "how much an error in a crop's mean colour counts beside those in its pixels")
+    end_loss: str = setting("mse", "and towards the end of the run", ("l1", "charbonnier", "mse"))
+    end_from: float = setting(0.82, "share of the run after which --end-loss and --drift-weight count")
+    drift_weight: float = setting(10.0, "how much an error in a crop's mean colour counts beside those in its pixels")
     balance_levels: bool = setting(True, "weigh crops so that all noise levels count alike")
-    estimate_quantile: float = setting(0.5, "of the levels that fit what is seen, the estimator learns this quantile")
+    estimate_quantile: float = setting(0.65, "of the levels that fit what is seen, the estimator learns this quantile")
     estimator_only: bool = setting(False, "train the noise level estimator alone, and leave the autoencoder as it is")
     optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
     learning_rate: float = setting(4e-4, "peak learning rate")
@@ -63,8 +69,8 @@ class TrainConfig:
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0 leaves them alone")
     ema_decay: float = setting(0.999, "decay of the averaged weights, which are what is measured and kept; 0: none")
 
-    validation_steps: int = setting(1000, "steps between validations")
-    validation_photos: int = setting(8, "how many of the validation photos are used during training")
+    validation_steps: int = setting(2500, "steps between validations")
+    validation_photos: int = setting(32, "how many of the validation photos are used during training")
     checkpointing_steps: int = setting(500, "steps between checkpoints")
     checkpoints_total_limit: int = setting(2, "how many checkpoints are kept, beside the best weights")
     report_to: str = setting("none", "also show the run in one of these", ("none", "tensorboard", "trackio"))
@@ -80,7 +86,7 @@ class TrainConfig:
             choices, value = item.metadata["choices"], getattr(self, item.name)
             if choices and value not in choices:
                 raise ConfigError(f"{flag(item.name)} is {value!r}; choose one of {', '.join(choices)}")
-        for name in ("data", "camera_data"):
+        for name in ("data", "camera_data", "early_crops", "early_crops_until"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         positive = ("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate")
         positive += ("validation_steps", "validation_photos", "checkpointing_steps")
@@ -93,8 +99,19 @@ class TrainConfig:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ConfigError(f"--max-minutes is {self.max_minutes}; it must be above 0")
-        if self.crop % 16:
-            raise ConfigError(f"--crop is {self.crop}; it must be a multiple of 16")
+        for name, sides in (("crop", (self.crop,)), ("early_crops", self.early_crops)):
+            for side in sides:
+                if side % 16 or side <= 0:
+                    raise ConfigError(f"{flag(name)} is {side}; it must be a multiple of 16")
+        ends = self.early_crops_until
+        if len(ends) != len(self.early_crops) or list(ends) != sorted(ends) or not all(0 <= end <= 1 for end in ends):
+            raise ConfigError(
+                f"--early-crops-until is {' '.join(map(str, ends))}; give a rising share from 0 to 1 for each of "
+                f"--early-crops {' '.join(map(str, self.early_crops))}"
+            )
+        for name in ("grey_share", "partial_share", "end_from"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0 and at most 1")
         if not (self.clip_share >= 0 and self.quantize_share >= 0 and self.clip_share + self.quantize_share <= 1):
             raise ConfigError("--clip-share and --quantize-share must be at least 0 and together at most 1")
         if not (self.camera_share >= 0 and self.clean_share >= 0 and self.camera_share + self.clean_share <= 1):
@@ -109,6 +126,14 @@ class TrainConfig:
     def to_json(self) -> dict[str, object]:
         return asdict(self)
 
+    def at(self, progress: float) -> TrainConfig:
+        """The settings that hold at a point of the run, from 0 to 1: of crops and loss, those of its stage."""
+        stages = zip(self.early_crops, self.early_crops_until, strict=True)
+        crop = next((min(side, self.crop) for side, end in stages if progress < end), self.crop)
+        if progress < self.end_from:
+            return replace(self, crop=crop, drift_weight=0.0)
+        return replace(self, crop=crop, loss=self.end_loss)
+
 
 RECIPES = {
     "base": TrainConfig(),
@@ -121,12 +146,19 @@ RECIPES = {
         steps=1500,
         batch_size=20,
         crop=256,
+        early_crops=(),
+        early_crops_until=(),
         augmentation="classic",
         sigma_law="exponential",
         level_per_batch=True,
         clip_share=1.0,
         quantize_share=0.0,
+        camera_share=0.0,
+        clean_share=0.0,
+        grey_share=0.0,
+        partial_share=0.0,
         loss="mse",
+        drift_weight=0.0,
         balance_levels=False,
         optimizer="adamw",
         learning_rate=2e-3,
@@ -165,7 +197,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _help(item: object) -> str:
     assert item.default is not MISSING
-    shown = " ".join(item.default) if isinstance(item.default, tuple) else item.default
+    shown = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
     return item.metadata["help"].replace("%", "%%") + ("" if shown is None else f" (base: {shown})")
 
 

@@ -1,29 +1,22 @@
-"""Photos held decoded in memory, random crops of them, and the noise that is put on the crops.
-
-Everything random comes from one generator and happens on its device, so that a GPU is never kept waiting and a run can
-be resumed exactly.
-"""
+"""Photos held decoded in memory, random crops of them, and where photos are found."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from denoiser import noise
 from denoiser.errors import ImageError
 from denoiser.image_io import is_photo_name, open_image, to_8bit
 
 from . import bsds500
-from .config import ConfigError, TrainConfig
+from .config import ConfigError
 from .dead_leaves import dead_leaves
 from .threads import in_threads
 
@@ -50,6 +43,7 @@ class PhotoSet:
         self.heights, self.widths = sizes[:, 0], sizes[:, 1]
         self.ends = (self.heights * self.widths).cumsum(0)
         self.total = int(self.ends[-1])
+        self.smallest_side = int(sizes[sizes > 0].min())  # of the photos; a stream has empty places
 
     def seek(self, crops: int) -> None:
         """Be ready for what is drawn after so many crops: here, the same photos as ever."""
@@ -73,84 +67,6 @@ class PhotoSet:
         index = self.starts[photo, None, None] + rows[:, :, None] * width[:, None, None] + columns[:, None, :]
         index = torch.where(flips[2][:, :, None], index.transpose(1, 2), index)
         return self.pixels[index].permute(0, 3, 1, 2).float() / 255
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Crops to learn from, float (N, 3, crop, crop)."""
-
-    clean: Tensor
-    noisy: Tensor
-    sigma: Tensor  # the noise level map on [0, 1]: (N, 1, 1, 1), or (N, 1, crop, crop) if there are cameras' crops
-
-
-def draw_batch(
-    photos: PhotoSet, config: TrainConfig, generator: torch.Generator, camera_photos: PhotoSet | None = None
-) -> Batch:
-    """One batch: crops with Gaussian noise, then those of a camera, then clean ones, in the config's shares."""
-    clean = clean_batch(photos, config, generator)
-    sigma = draw_sigma(config, generator)
-    untouched = round(config.clean_share * config.batch_size)
-    if untouched:
-        sigma = torch.cat([sigma[:-untouched], torch.zeros_like(sigma[-untouched:])])
-    noisy = add_noise(clean, sigma, config, generator)
-    count = round(config.camera_share * config.batch_size)
-    if not count:
-        return Batch(clean, noisy, sigma)
-    crops = (camera_photos or photos).crops(count, config.crop, generator)
-    camera_noisy, camera_clean = noise.camera(crops, generator)
-    first = config.batch_size - untouched - count
-    place = slice(first, first + count)
-    clean[place], noisy[place] = camera_clean, camera_noisy
-    sigma = sigma.expand(-1, -1, config.crop, config.crop).clone()
-    sigma[place] = noise.local_sigma(camera_noisy - camera_clean)
-    return Batch(clean, noisy, sigma)
-
-
-def clean_batch(photos: PhotoSet, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """One batch of clean crops, augmented as the config says: (N, 3, crop, crop) in [0, 1]."""
-    if config.augmentation == "classic":
-        return classic_augmentation(photos.crops(config.batch_size, config.crop, generator, turns=False), generator)
-    return photos.crops(config.batch_size, config.crop, generator)
-
-
-def classic_augmentation(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """The reference's: rotation by up to 20 degrees, shifts by up to 20 %, horizontal flips, brightness 0.5-1.2.
-
-    What comes into view is filled by reflection. Shape and range stay: (N, 3, S, S) in [0, 1].
-    """
-
-    def uniform(low: float, high: float) -> Tensor:
-        draw = torch.rand(crops.shape[0], generator=generator, device=crops.device)
-        return low + (high - low) * draw
-
-    angle = torch.deg2rad(uniform(-20, 20))
-    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    shift_x, shift_y = uniform(-0.4, 0.4), uniform(-0.4, 0.4)  # affine_grid's unit is half a side
-    cos, sin = angle.cos(), angle.sin()
-    rows = [torch.stack([flip * cos, -sin, shift_x], dim=1), torch.stack([flip * sin, cos, shift_y], dim=1)]
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(crops.shape), align_corners=False)
-    moved = F.grid_sample(crops, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return (moved * uniform(0.5, 1.2)[:, None, None, None]).clamp(0, 1)
-
-
-def draw_sigma(config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """Draw the noise level of each crop by the config's law, as standard deviations on [0, 1]: (N, 1, 1, 1)."""
-    count = 1 if config.level_per_batch else config.batch_size
-    draw = torch.rand((count, 1, 1, 1), generator=generator, device=generator.device)
-    if config.sigma_law == "exponential":
-        sigma = -noise.sigma_from_level(config.mean_level) * torch.log1p(-draw)
-    else:
-        sigma = noise.sigma_from_level(config.max_level) * draw
-    return sigma.expand(config.batch_size, 1, 1, 1)
-
-
-def add_noise(clean: Tensor, sigma: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """Put Gaussian noise on the crops; shares of them are clipped, or clipped and rounded, as a file would be."""
-    noisy = noise.gaussian(clean, sigma, generator)
-    draw = torch.rand((clean.shape[0], 1, 1, 1), generator=generator, device=clean.device)
-    noisy = torch.where(draw < config.quantize_share, noise.quantize(noisy), noisy)
-    return torch.where(draw >= 1 - config.clip_share, noisy.clamp(0, 1), noisy)
 
 
 def synthetic_photos(smallest: int) -> tuple[list[np.ndarray], list[np.ndarray]]:

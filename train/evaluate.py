@@ -136,14 +136,6 @@ def find_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[Pat
     return pairs
 
 
-def measure_camera(denoiser: Denoiser, pixels: np.ndarray, seed: int) -> float:
-    """Blind PSNR on a photo, uint8 (H, W, 3), with the noise of a simulated camera, which the seed picks."""
-    even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
-    noisy, clean = noise.camera(_batch(even / 255).float(), torch.Generator().manual_seed(seed))
-    restored = denoiser.denoise(noisy[0].permute(1, 2, 0).contiguous().numpy())
-    return float(metrics.psnr(noise.quantize(_batch(restored)), clean.double()))
-
-
 def side_by_side(denoiser: Denoiser, pixels: np.ndarray, level: float) -> np.ndarray:
     """Noisy (8-bit), denoised blindly and clean, from left to right: uint8 (H, W, 3) -> uint8 (H, 3 W, 3)."""
     noisy = (noisy_version(pixels, level, quantized=True) * 255).round().astype(np.uint8)

@@ -59,7 +59,7 @@ def fit(config: TrainConfig) -> Path:
             while (progress := run_progress(config, run)) < 1 and not interrupt.requested:
                 rate = learning_rate(config, run.step, progress)
                 data.seek(run.crops // world.size)
-                step = train_step(run, data.photos, config, rate, objective, data.camera_photos, world)
+                step = train_step(run, data.photos, config.at(progress), rate, objective, data.camera_photos, world)
                 run.seconds, interrupt.requested = world.highest(time.monotonic() - started, interrupt.requested)
                 report.step(step, rate, run_progress(config, run), data.waited)
                 stop_if_diverged(run, output)

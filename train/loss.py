@@ -11,6 +11,7 @@ from .config import TrainConfig
 
 ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
+ESTIMATE_FLOOR = 2 / 255  # likewise of the estimator's errors: levels below it are as good as none
 CHARBONNIER_EPSILON = 1e-3  # errors below it count squared (Charbonnier et al. 1994)
 PIXEL_LOSSES = {
     "l1": torch.abs,
@@ -22,23 +23,29 @@ PIXEL_LOSSES = {
 class Objective(nn.Module):
     """A network and what it is to minimise as one module, as DistributedDataParallel and torch.compile want it."""
 
-    def __init__(self, model: DenoisingAutoencoder, config: TrainConfig) -> None:
+    def __init__(self, model: DenoisingAutoencoder) -> None:
         super().__init__()
-        self.model, self.config = model, config
+        self.model = model
 
-    def forward(self, clean: Tensor, noisy: Tensor, sigma: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
-        return training_loss(self.model, clean, noisy, sigma, told, self.config)
+    def forward(self, *batch_and_config: object) -> tuple[Tensor, Tensor]:
+        return training_loss(self.model, *batch_and_config)
 
 
 def training_loss(
-    model: DenoisingAutoencoder, clean: Tensor, noisy: Tensor, sigma: Tensor, told: Tensor, config: TrainConfig
+    model: DenoisingAutoencoder,
+    clean: Tensor,
+    noisy: Tensor,
+    sigma: Tensor,
+    told: Tensor,
+    config: TrainConfig,
+    given: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The loss of a batch, and the restored crops (the noisy ones where the estimator alone is trained).
 
-    Some crops are denoised with the true level, so that the network obeys it, the others with the estimate, so that it
-    learns to live with the estimator's errors. The estimator itself learns from the true level alone; a quantile
-    above the median makes it err upwards, which harms less (CBDNet, Guo et al. 2019). A shift of the
-    colours too small to matter pixel by pixel is seen in the whole, so the config can make it count.
+    The crops where `told` is true are denoised with the noise level map `given` (default: sigma, the true one), so that
+    the network obeys it, the others with the estimate, so that it learns to live with the estimator's errors. The
+    estimator itself learns from the true level alone. A shift of the colours too small to matter pixel by pixel is seen
+    in the whole, so the config can make it count.
     """
     pixel_loss = PIXEL_LOSSES[config.loss]
     level = sigma.mean(dim=(1, 2, 3), keepdim=True)
@@ -49,13 +56,21 @@ def training_loss(
         restored = model(noisy)
         return (weight * pixel_loss(restored - clean)).mean(), restored
     estimate = model.estimate_sigma(noisy)
-    missing = (sigma - estimate) / (sigma + LEVEL_FLOOR)
-    quantile_loss = torch.maximum(config.estimate_quantile * missing, (config.estimate_quantile - 1) * missing)
-    estimator_loss = 2 * quantile_loss.mean()  # the absolute error where the quantile is the median
+    estimator_loss = quantile_loss(estimate, sigma, config.estimate_quantile)
     if config.estimator_only:
         return estimator_loss, noisy
-    restored = model(noisy, torch.where(told, sigma, estimate.detach()))
+    restored = model(noisy, torch.where(told, sigma if given is None else given, estimate.detach()))
     error = restored - clean
     denoising_loss = (weight * pixel_loss(error)).mean()
     drift_loss = (weight * pixel_loss(error.mean(dim=(2, 3), keepdim=True))).mean()
     return denoising_loss + config.drift_weight * drift_loss + ESTIMATOR_WEIGHT * estimator_loss, restored
+
+
+def quantile_loss(estimate: Tensor, sigma: Tensor, quantile: float) -> Tensor:
+    """The pinball loss of the logarithm of an estimate, which is least at that quantile of the levels that may be true.
+
+    Its weight doesn't depend on the truth, so that the median is one (Koenker & Bassett 1978). A quantile above it
+    makes the estimator err upwards, which harms less (CBDNet, Guo et al. 2019).
+    """
+    missing = torch.log((sigma + ESTIMATE_FLOOR) / (estimate + ESTIMATE_FLOOR))
+    return 2 * torch.maximum(quantile * missing, (quantile - 1) * missing).mean()

@@ -9,8 +9,9 @@ from statistics import median
 
 import torch
 
+from .batches import draw_batch
 from .config import TrainConfig
-from .data import PhotoSet, draw_batch
+from .data import PhotoSet
 from .dead_leaves import dead_leaves
 from .loop import start_run
 from .loss import Objective
@@ -41,7 +42,7 @@ def training_speed(config: TrainConfig, rounds: int) -> Speed:
     device = torch.device("cpu")
     photos = PhotoSet([dead_leaves(max(SIDE, config.crop), seed) for seed in range(PHOTOS)], device)
     trained, bare = start_run(config, device), start_run(config, device)
-    objective, bare_objective = Objective(trained.model, config), Objective(bare.model, config)
+    objective, bare_objective = Objective(trained.model), Objective(bare.model)
     batch = draw_batch(photos, config, step_generator(config, 0, 0, device))
     told = torch.arange(config.batch_size).view(-1, 1, 1, 1) % 2 == 0
     drawing = 0.0
@@ -53,7 +54,7 @@ def training_speed(config: TrainConfig, rounds: int) -> Speed:
     def bare_step() -> None:
         bare.model.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16(config, device)):
-            loss, _ = bare_objective(batch.clean, batch.noisy, batch.sigma, told)
+            loss, _ = bare_objective(batch.clean, batch.noisy, batch.sigma, told, config)
         loss.backward()
         for optimizer in bare.optimizers:
             optimizer.step()

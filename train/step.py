@@ -16,13 +16,13 @@ from denoiser import metrics
 from denoiser.inference import has_fast_bfloat16
 from denoiser.model import DenoisingAutoencoder
 
+from .batches import draw_batch, draw_told
 from .checkpoint import Run
 from .config import TrainConfig
-from .data import PhotoSet, draw_batch
+from .data import PhotoSet
 from .distributed import World
 from .loss import Objective
 
-TOLD_SHARE = 0.5  # of the crops are denoised with the true level, the others with the estimate
 MAX_SKIPPED = 10  # steps in a row whose gradients aren't finite; then the run stops
 
 
@@ -42,7 +42,7 @@ def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
 
 def make_objective(model: DenoisingAutoencoder, config: TrainConfig, world: World) -> nn.Module:
     """What a step calls and differentiates: the network with its loss, compiled, and shared among the processes."""
-    objective = Objective(model, config)
+    objective = Objective(model)
     if config.compile:
         objective.compile()
     if world.size > 1:
@@ -76,7 +76,7 @@ def train_step(
 
     A step whose gradients aren't finite moves nothing and is counted.
     """
-    objective, world = objective or Objective(run.model, config), world or World()
+    objective, world = objective or Objective(run.model), world or World()
     for optimizer in run.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -86,12 +86,12 @@ def train_step(
         started = time.perf_counter()
         generator = step_generator(config, run.step, world.rank * count + turn, run.device)
         batch = draw_batch(photos, config, generator, camera_photos)
-        told = torch.rand((config.batch_size, 1, 1, 1), generator=generator, device=run.device) < TOLD_SHARE
+        told, given = draw_told(batch.sigma, generator)
         drawing += time.perf_counter() - started
         averages_gradients = turn == count - 1 or world.size == 1
         with nullcontext() if averages_gradients else objective.no_sync():
             with torch.autocast(run.device.type, torch.bfloat16, enabled=uses_bf16(config, run.device)):
-                loss, restored = objective(batch.clean, batch.noisy, batch.sigma, told)
+                loss, restored = objective(batch.clean, batch.noisy, batch.sigma, told, config, given)
             (loss / count).backward()
         losses.append(loss.detach())
         psnrs.append(metrics.psnr(restored.detach().float(), batch.clean).mean())

@@ -11,16 +11,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from denoiser import Denoiser, Photo, save_image
+from denoiser import Denoiser, Photo, metrics, noise, save_image
 from denoiser.weights import Weights, save_weights
 
 from .checkpoint import Run, best_effort
 from .config import ConfigError, TrainConfig
+from .data import PhotoSet
 from .distributed import World
-from .evaluate import LEVELS, measure, measure_camera, side_by_side
+from .evaluate import LEVELS, noisy_version, side_by_side
 from .sources import HUB
+from .uploads import upload_pairs
 
 METRICS_FILE, WEIGHTS_FOLDER = "metrics.jsonl", "weights"
+SIDE = 256  # pixels, at most, of the windows that are measured: photos may have many megapixels
 GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
 
 # Settings that say nothing about the weights: paths of one machine, or what the other facts tell.
@@ -66,11 +69,31 @@ def validate(
 
 
 def photo_scores(denoiser: Denoiser, photo: np.ndarray, seed: int, config: TrainConfig) -> dict[str, float]:
-    """PSNR on one photo, uint8 (H, W, 3), with each noise; the seed picks the camera."""
-    scores = {f"psnr_{row.level:g}": row.psnr for row in measure(denoiser, "", [photo], LEVELS, show_progress=False)}
+    """Blind PSNR on a window of a photo, uint8 (H, W, 3), with each noise; the seed picks the camera."""
+    clean = middle(photo, SIDE)
+    scores = {f"psnr_{level}": psnr(denoiser, noisy_version(clean, level, False), clean / 255) for level in LEVELS}
     if config.camera_share:
-        scores["psnr_camera"] = measure_camera(denoiser, photo, seed)
+        scores["psnr_camera"] = psnr(denoiser, *upload(photo, seed, config.partial_share))
     return scores
+
+
+def middle(photo: np.ndarray, side: int) -> np.ndarray:
+    """The middle of a photo, at most side x side pixels."""
+    top, left = (max(0, length - side) // 2 for length in photo.shape[:2])
+    return photo[top : top + side, left : left + side]
+
+
+def upload(photo: np.ndarray, seed: int, partial_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """A window of a photo, uint8 (H, W, 3), as an upload has it, always the same: (noisy, clean), float32 on [0, 1]."""
+    side = min(SIDE, *(length // 2 * 2 for length in photo.shape[:2]))
+    pair = upload_pairs(PhotoSet([photo]), 1, side, partial_share, torch.Generator().manual_seed(seed))
+    return tuple(np.ascontiguousarray(pixels[0].permute(1, 2, 0)) for pixels in pair)
+
+
+def psnr(denoiser: Denoiser, noisy: np.ndarray, clean: np.ndarray) -> float:
+    """PSNR of a noisy picture, denoised blindly and rounded to 8 bits, in dB: both float (H, W, 3) on [0, 1]."""
+    restored = noise.quantize(torch.from_numpy(denoiser.denoise(noisy)).double())
+    return float(metrics.psnr(restored[None], torch.from_numpy(clean)[None].double()))
 
 
 def mean_scores(scores: list[dict[str, float]]) -> dict[str, float]:
@@ -130,7 +153,7 @@ def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:
     """Rows of noisy, denoised and clean, one a photo, as one picture."""
     rows = []
     for photo in photos[:GRID_PHOTOS]:
-        clean = photo[:GRID_SIDE, :GRID_SIDE]
+        clean = middle(photo, GRID_SIDE)
         clean = np.pad(clean, [(0, GRID_SIDE - side) for side in clean.shape[:2]] + [(0, 0)])
         rows.append(side_by_side(denoiser, clean, GRID_LEVEL))
     save_image(Photo(np.concatenate(rows)), path)
