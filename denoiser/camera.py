@@ -2,7 +2,7 @@
 
 A developed picture is taken back to what the sensor saw (`unprocess`), where noise is independent from site to site,
 and developed again (`develop`), which colours the noise as it does in real photos: after Brooks et al. 2019,
-"Unprocessing Images for Learned Raw Denoising". `jpeg` is how most pictures are stored. noise.camera puts it together.
+"Unprocessing Images for Learned Raw Denoising". noise.camera puts it together.
 
 Pixels are float32 of shape (N, 3, H, W), RGB unless said otherwise, with values in [0, 1]. Everything that differs
 between cameras or shots is in a Camera, drawn once per picture; nothing else is random.
@@ -25,7 +25,7 @@ XYZ_TO_SENSOR = (
     ((8380, -2630, -639), (-2887, 10725, 2496), (-627, 1427, 5438)),  # Olympus E-P5
     ((4913, -541, -202), (-6130, 13513, 2906), (-1564, 2151, 7183)),  # Sony A7R
 )
-BLACK_OFFSET = -1 / 16  # most sensors' black lies above zero by about that much of their range: noise goes below it
+BLACK = -1 / 16  # most sensors' black lies above zero by about that much of their range: noise goes below it
 STRAIGHT_SHARE = 0.4  # of the cameras neither smooth nor reduce noise, as phones in the dark
 HIGHLIGHT = 0.9  # above this, inverse gains fade out, so that white stays white
 
@@ -43,24 +43,6 @@ CORNERS_GRADIENT = ((0, 0, -1.5, 0, 0), (0, 0, 0, 0, 0), (-1.5, 0, 6, 0, -1.5), 
 # Y, Cb and Cr of a picture file, with Cb and Cr around zero: JFIF, i.e. BT.601 at full range.
 RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 YCC_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
-# The standard's example tables (ITU-T T.81, annex K.1), which nearly every encoder scales.
-LUMA_STEPS = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
-CHROMA_STEPS = (
-    (17, 18, 24, 47, 99, 99, 99, 99),
-    (18, 21, 26, 66, 99, 99, 99, 99),
-    (24, 26, 56, 99, 99, 99, 99, 99),
-    (47, 66, 99, 99, 99, 99, 99, 99),
-    *(((99,) * 8),) * 4,
-)
 
 
 @dataclass(frozen=True)
@@ -94,8 +76,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     """Cameras for a batch of so many pictures, on the generator's device.
 
     Colours, gains and the noise law follow Brooks et al. 2019, with a wider range of noise; the rest are wide guesses.
-    Some are phones in the dark, whose pictures come nearly straight from the sensor: stronger noise, and nothing that
-    smooths it.
+    Some are phones in the dark: stronger noise, and nothing that smooths it.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -112,7 +93,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     sensor = (mixture * constant(XYZ_TO_SENSOR, mixture)).sum(1) @ constant(SRGB_TO_XYZ, mixture)
     balance = torch.cat([uniform(1.9, 2.4), uniform(1.0, 1.0), uniform(1.5, 1.9)], 1)
     straight = share(STRAIGHT_SHARE)
-    # shot from 4.5e-5 to 3.0e-2, straight from the sensor 9.1e-4 to 6.7e-2; Brooks et al.: 1e-4 to 1.2e-2
+    # Brooks et al.: shot from 1e-4 to 1.2e-2, here 4.5e-5 to 6.7e-2
     shot_log = torch.where(straight, uniform(-7, -2.7), uniform(-10, -3.5))
     read = ((2.18 * shot_log + normal(1.20, 0.26)) / 2).exp()
     luma_blur = ~straight * share(0.75) * uniform(0.3, 1.2)  # phones and cameras of today smooth a lot
@@ -125,7 +106,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
         shot=shot_log.exp(),
         read=read,
         row=share(0.1) * uniform(0, 1) * read,
-        black=~share(0.5) * torch.full_like(read, BLACK_OFFSET),
+        black=~share(0.5) * torch.full_like(read, BLACK),
         mosaic=share(0.7),
         gradients=share(0.5),
         luma_blur=luma_blur,
@@ -254,43 +235,6 @@ def blur(pixels: Tensor, sigma: Tensor) -> Tensor:
 
     height, width = pixels.shape[-2:]
     return weights(height) @ pixels @ weights(width).mT
-
-
-def jpeg(pixels: Tensor, quality: Tensor, halved_chroma: Tensor) -> Tensor:
-    """Save as JPEG and open again, after ITU-T T.81 and with libjpeg's tables: any (H, W); [0, 1], not rounded.
-
-    quality and halved_chroma are of shape (N, 1, 1, 1), as in Camera.
-    """
-    height, width = pixels.shape[-2:]
-    padded = functional.pad(pixels, (0, -width % 16, 0, -height % 16), mode="replicate")
-    luma, chroma = mix(255 * padded, constant(RGB_TO_YCC, pixels)).split([1, 2], dim=1)
-    luma = rounded_spectrum(luma - 128, constant(LUMA_STEPS, pixels), quality) + 128
-    steps = constant(CHROMA_STEPS, pixels)
-    halved = rounded_spectrum(functional.avg_pool2d(chroma, 2), steps, quality)
-    halved = functional.interpolate(halved, scale_factor=2, mode="bilinear")
-    chroma = torch.where(halved_chroma, halved, rounded_spectrum(chroma, steps, quality))
-    picture = mix(torch.cat([luma, chroma], dim=1), constant(YCC_TO_RGB, pixels)) / 255
-    return picture[..., :height, :width].clamp(0, 1)
-
-
-def rounded_spectrum(values: Tensor, steps: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG keeps of whole numbers around zero: each 8×8 block's cosine coefficients, rounded to quality's steps.
-
-    values: (N, C, H, W), H and W multiples of 8, rounded first. steps: (8, 8), those of quality 50.
-    """
-    percent = torch.where(quality < 50, torch.floor(5000 / quality), 200 - 2 * quality)
-    steps = ((steps.flatten() * percent[..., None] + 50) / 100).floor().clamp(1, 255)
-    frequency, place = torch.meshgrid(*[torch.arange(8, dtype=values.dtype, device=values.device)] * 2, indexing="ij")
-    cosines = torch.cos(torch.pi / 8 * (place + 0.5) * frequency) / 2
-    cosines[0] = 8**-0.5
-    transform = torch.kron(cosines, cosines)  # (64, 64), of a block in one line
-
-    count, channels, height, width = values.shape
-    blocks = values.round().view(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4).flatten(-2)
-    kept = (blocks @ transform.mT / steps).round() * steps
-    blocks = (kept @ transform).unflatten(-1, (8, 8)).transpose(3, 4)
-    # Flat blocks often end on halves, which decoders round up; to the nearest even number they would lose colour.
-    return (blocks.reshape(values.shape) + 0.5 + 1e-3).floor().clamp(-128, 127)
 
 
 def mix(pixels: Tensor, matrix: Tensor) -> Tensor:

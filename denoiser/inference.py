@@ -69,8 +69,8 @@ class Denoiser:
         """Denoise pixels of shape H×W×3, H×W×1 or H×W; shape and dtype stay.
 
         uint8 and uint16 span their range; float32 is on [0, 1] and may exceed it, as unclipped noise does, while the
-        result never does. Grey pixels are denoised as a colour picture of three equal channels. on_progress is called
-        with (tiles done, tiles in all) and may raise to stop. Raises ImageError for anything else.
+        result never does. Grey pixels, of one channel or three that are equal, stay grey. on_progress is called with
+        (tiles done, tiles in all) and may raise to stop. Raises ImageError for anything else.
         """
         return drain(self._steps(pixels, level), on_progress)
 
@@ -86,6 +86,9 @@ class Denoiser:
         if level is not None:
             sigma = torch.full((1, 1, 1, 1), noise.sigma_from_level(level), device=self.device)
         scale = FULL_SCALE[pixels.dtype]
+        channels = tensor.shape[1]
+        if channels == 3 and torch.equal(tensor[:, :2], tensor[:, 1:]):  # a grey photo as a colour file
+            tensor = tensor[:, :1]
 
         @torch.inference_mode()  # for each tile: a generator may be resumed in another thread
         def restore(tile: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ class Denoiser:
             return clean.to("cpu") if tile.is_floating_point() else clean.round().to("cpu", tile.dtype)
 
         restored = yield from tile_by_tile(restore, tensor)
-        return restored[0].permute(1, 2, 0).reshape(pixels.shape).numpy()
+        return restored[0].expand(channels, -1, -1).permute(1, 2, 0).contiguous().reshape(pixels.shape).numpy()
 
     def _at_level(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise at a given level: a smooth control, pixel by pixel.

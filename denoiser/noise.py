@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from denoiser.camera import blur, develop, draw_camera, jpeg, reduce_noise, unprocess
+from denoiser.camera import blur, develop, draw_camera, reduce_noise, unprocess
+from denoiser.jpeg import jpeg
 
 LEVEL_SCALE = 255.0
 

@@ -21,7 +21,6 @@ from train.evaluate import (
     load_pairs,
     markdown_table,
     measure,
-    measure_camera,
     measure_pairs,
     network_size,
     noisy_version,
@@ -344,13 +343,6 @@ def test_told_a_pair_the_network_gets_the_true_noise_map(photos, tiny_model):
     row = measure_pairs(denoiser, "pairs", list(zip(noisy, photos, strict=True)), told=True)
     assert row.told and "pairs (3), told the level" in markdown_table([row])
     assert [float(told.mean()) * 255 for told in seen] == pytest.approx([0, 3**-0.5, 3**-0.5], rel=1e-4)
-
-
-def test_simulated_cameras_are_the_same_at_every_call(photos):
-    assert measure_camera(Identity(), photos[0], 1) == measure_camera(Identity(), photos[0], 1)
-    bright = np.full((24, 24, 3), 128, np.uint8)
-    assert 20 < measure_camera(Identity(), bright, 0) < 60
-    assert measure_camera(Identity(), bright, 0) != measure_camera(Identity(), bright, 1)
 
 
 def test_a_contact_sheet_shows_what_was_removed(photos):

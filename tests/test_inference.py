@@ -121,13 +121,30 @@ def test_the_same_picture_at_any_depth_gives_the_same_result(model, dtype):
 
 
 @pytest.mark.parametrize("level", [None, 30])
-@pytest.mark.parametrize("shape", [(24, 40), (24, 40, 1)], ids=str)
-def test_grey_is_the_mean_of_the_picture_in_three_equal_channels(model, shape, level):
-    grey = pixels_of(shape, np.float32) / 2 + np.float32(0.25)
-    colour = model.denoise(np.repeat(grey.reshape(24, 40, 1), 3, axis=2), level)
+@pytest.mark.parametrize("shape", [(24, 40), (24, 40, 1), (24, 40, 3)], ids=str)
+def test_grey_is_the_mean_of_what_the_network_makes_of_three_equal_channels(model, tiny_model, shape, level):
+    grey = pixels_of((24, 40, 1), np.float32) / 2 + np.float32(0.25)
+    pixels = np.broadcast_to(grey, shape) if len(shape) == 3 else grey[:, :, 0]
+    tensor = torch.from_numpy(grey).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
+    sigma = None if level is None else torch.maximum(tiny_model.estimate_sigma(tensor), torch.tensor(level / 255))
+    with torch.no_grad():
+        colour = tiny_model(tensor, sigma)
     assert colour.min() > 0 and colour.max() < 1  # so that clipping plays no part
-    assert np.ptp(colour, axis=2).max() > 0
-    np.testing.assert_allclose(model.denoise(grey, level), colour.mean(axis=2).reshape(shape), rtol=0, atol=1e-6)
+    assert (colour.amax(dim=1) - colour.amin(dim=1)).max() > 0
+    expected = colour.mean(dim=1)[0, :, :, None].numpy()
+    found = model.denoise(pixels, level)
+    assert found.shape == shape
+    for channel in np.moveaxis(found.reshape(24, 40, -1), 2, 0):
+        np.testing.assert_allclose(channel, expected[:, :, 0], atol=1e-6)
+
+
+@every_dtype
+def test_a_grey_photo_as_a_colour_file_stays_grey_in_memory_of_its_own(model, dtype):
+    pixels = np.repeat(pixels_of((24, 40, 1), dtype), 3, axis=2)
+    clean = model.denoise(pixels)
+    assert np.ptp(clean, axis=2).max() == 0 and clean.shape == pixels.shape
+    clean[0, 0] = 0, 1, 0
+    assert clean[0, 0].tolist() == [0, 1, 0]
 
 
 @every_dtype

@@ -45,7 +45,7 @@ def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_r
     ]
     for number, kill in enumerate(kills):
         killed = command(replace(toy_run, resume=LATEST if number else None), KILL_AT=kill)
-        assert killed.wait(120) == SIGKILLED, killed.stderr.read()
+        assert killed.wait(120) == SIGKILLED, killed.stderr.read() + killed.stdout.read()
     assert command(replace(toy_run, resume=LATEST)).wait(120) == 0
     ours, expected = newest_state(toy_run), newest_state(whole)
     assert ours["counters"] == expected["counters"] and ours["settings"] == expected["settings"]

@@ -35,6 +35,11 @@ GIVEN = {
     "camera_share": (["0.5"], 0.5),
     "camera_data": (["photos", "more"], ("photos", "more")),
     "clean_share": (["0.25"], 0.25),
+    "grey_share": (["0.25"], 0.25),
+    "partial_share": (["0.25"], 0.25),
+    "early_crops": (["16", "32", "48"], (16, 32, 48)),
+    "end_loss": (["l1"], "l1"),
+    "end_from": (["0.5"], 0.5),
     "loss": (["mse"], "mse"),
     "drift_weight": (["20"], 20.0),
     "estimator_only": ([], True),
@@ -57,7 +62,7 @@ GIVEN = {
     "compile": ([], True),
     "seed": (["5"], 5),
 }
-SHARES = ("clip_share", "quantize_share", "camera_share", "clean_share")
+SHARES = ("clip_share", "quantize_share", "camera_share", "clean_share", "grey_share", "partial_share", "end_from")
 
 
 def parse(*arguments):
@@ -75,6 +80,7 @@ def parse(*arguments):
         *((name, value) for name in ("max_level", "mean_level", "learning_rate") for value in (0.0, -1.0, NAN)),
         *(("max_minutes", value) for value in (0.0, -1.0, NAN)),
         *(("crop", value) for value in (8, 24, 100)),
+        *(("early_crops", (value,)) for value in (-16, 0, 24)),
         *((name, value) for name in SHARES for value in (-0.1, 1.1, NAN)),
         *(("ema_decay", value) for value in (-0.1, 1.0, NAN)),
     ],
@@ -101,6 +107,23 @@ def test_the_message_says_what_came_and_what_is_accepted():
 def test_shares_that_fill_the_whole_are_accepted(percent):
     config = TrainConfig(clip_share=percent / 100, quantize_share=1 - percent / 100)
     assert config.clip_share + config.quantize_share == pytest.approx(1)
+
+
+def test_crops_grow_and_the_loss_changes_along_the_run():
+    config = TrainConfig(crop=96, early_crops=(32, 64), end_from=0.7, drift_weight=5.0)
+    seen = [config.at(progress) for progress in (0, 0.64, 0.66, 0.69, 0.7, 0.88, 1)]
+    assert [stage.crop for stage in seen] == [32, 32, 64, 64, 64, 96, 96]
+    assert [stage.loss for stage in seen] == ["l1"] * 4 + ["mse"] * 3
+    assert [stage.drift_weight for stage in seen] == [0] * 4 + [5] * 3
+
+
+def test_early_crops_are_never_larger_than_the_crop():
+    assert [TrainConfig(crop=80).at(progress).crop for progress in (0, 0.7, 0.9, 1)] == [64, 80, 80, 80]
+
+
+def test_classic_has_one_stage():
+    classic = RECIPES["classic"]
+    assert classic.at(0) == classic.at(0.5) == classic.at(1) == classic
 
 
 def test_shares_that_exceed_the_whole_are_refused():

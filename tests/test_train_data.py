@@ -8,8 +8,17 @@ import torch
 
 from denoiser import Photo, noise, save_image
 from train import bsds500, data, dead_leaves
+from train.batches import (
+    add_noise,
+    classic_augmentation,
+    clean_crops,
+    draw_batch,
+    draw_sigma,
+    draw_told,
+    gaussian_batch,
+)
 from train.config import ConfigError, TrainConfig
-from train.data import PhotoSet, add_noise, classic_augmentation, draw_batch, draw_sigma
+from train.data import PhotoSet
 from train.sources import load_photos, open_training_data
 
 SIZES = [(16, 16), (17, 40), (33, 18), (20, 19)]  # height, width
@@ -118,7 +127,7 @@ def test_a_set_of_no_photos_is_refused():
 @pytest.mark.parametrize("augmentation", ["dihedral", "classic"])
 def test_a_clean_batch_has_the_shape_and_range_of_the_config(augmentation):
     config = TrainConfig(batch_size=3, crop=32, augmentation=augmentation)
-    batch = data.clean_batch(PhotoSet([coded(9, 40, 50)]), config, seeded())
+    batch = clean_crops(PhotoSet([coded(9, 40, 50)]), config, 3, seeded())
     assert batch.shape == (3, 3, 32, 32) and batch.dtype == torch.float32
     assert batch.min() >= 0 and batch.max() <= 1
 
@@ -163,7 +172,7 @@ def test_the_seed_decides_the_classic_augmentation():
 
 
 def test_uniform_levels_are_uniform_from_0_to_the_largest():
-    levels = 255 * draw_sigma(TrainConfig(batch_size=100_000, max_level=55.0), seeded()).flatten()
+    levels = 255 * draw_sigma(TrainConfig(max_level=55.0), 100_000, seeded()).flatten()
     assert levels.min() >= 0 and levels.max() < 55
     shares = torch.tensor([0.01, 0.1, 0.5, 0.9, 0.99])
     assert torch.quantile(levels, shares).tolist() == pytest.approx((55 * shares).tolist(), abs=0.5)
@@ -171,7 +180,7 @@ def test_uniform_levels_are_uniform_from_0_to_the_largest():
 
 
 def test_exponential_levels_follow_the_exponential_law():
-    sigma = draw_sigma(TrainConfig(batch_size=100_000, sigma_law="exponential"), seeded()).flatten()
+    sigma = draw_sigma(TrainConfig(sigma_law="exponential"), 100_000, seeded()).flatten()
     assert sigma.min() >= 0 and sigma.isfinite().all()
     shares = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95, 0.99])
     expected = -38.25 / 255 * torch.log(1 - shares)
@@ -182,8 +191,8 @@ def test_exponential_levels_follow_the_exponential_law():
 @pytest.mark.parametrize("law", ["uniform", "exponential"])
 def test_each_crop_has_a_level_of_its_own_unless_one_a_batch_is_asked_for(law):
     generator = seeded()
-    own = draw_sigma(TrainConfig(batch_size=8, sigma_law=law), generator)
-    shared = [draw_sigma(TrainConfig(batch_size=8, sigma_law=law, level_per_batch=True), generator) for _ in range(3)]
+    own = draw_sigma(TrainConfig(sigma_law=law), 8, generator)
+    shared = [draw_sigma(TrainConfig(sigma_law=law, level_per_batch=True), 8, generator) for _ in range(3)]
     assert own.shape == shared[0].shape == (8, 1, 1, 1)
     assert len(own.unique()) == 8
     assert [len(sigma.unique()) for sigma in shared] == [1, 1, 1] and len(torch.cat(shared).unique()) == 3
@@ -219,29 +228,82 @@ def test_the_stated_shares_of_the_crops_are_clipped_or_rounded_and_the_rest_is_l
     assert share(plain) + share(plain.clamp(0, 1)) + share(noise.quantize(plain)) == pytest.approx(1)
 
 
-MIXTURE = TrainConfig(batch_size=8, crop=16, camera_share=0.5, clean_share=0.25, quantize_share=0)
+GAUSSIAN = TrainConfig(batch_size=4, crop=16, camera_share=0, clean_share=0, grey_share=0, partial_share=0)
 
 
-def test_a_batch_holds_gaussian_camera_and_clean_crops_in_their_shares():
-    photos = PhotoSet([np.full((40, 40, 3), 100, np.uint8)])
-    batch = draw_batch(photos, MIXTURE, seeded(), PhotoSet([np.full((40, 40, 3), 200, np.uint8)]))
-    assert batch.clean.shape == batch.noisy.shape == (8, 3, 16, 16) and batch.sigma.shape == (8, 1, 16, 16)
-    error = batch.noisy - batch.clean
-    gaussian, camera, clean = error.split([2, 4, 2])
-    assert (batch.clean[:2] == 100 / 255).all() and (batch.clean[6:] == 100 / 255).all()
-    assert batch.clean[2:6].sub(200 / 255).abs().max() < 0.2  # its own photos, a little changed by the camera
-    assert torch.equal(batch.sigma[2:6], noise.local_sigma(camera))
-    assert (batch.sigma[:2].std(dim=(1, 2, 3)) == 0).all() and (gaussian.std(dim=(1, 2, 3)) > 0).all()
-    assert (batch.sigma[6:] == 0).all() and (clean == 0).all()
+def two_sets():
+    """Dark photos for Gaussian noise, bright ones for uploads."""
+    return (PhotoSet([np.full((40, 40, 3), value, np.uint8)]) for value in (100, 200))
+
+
+def test_a_batch_holds_crops_as_uploads_have_them_gaussian_and_clean_ones_in_their_shares():
+    config = replace(GAUSSIAN, batch_size=16, camera_share=0.5, clean_share=0.25, quantize_share=0)
+    photos, camera_photos = two_sets()
+    uploads = clean = 0
+    for seed in range(100):
+        batch = draw_batch(photos, config, seeded(seed), camera_photos)
+        assert batch.clean.shape == batch.noisy.shape == (16, 3, 16, 16)
+        uploaded = batch.clean.mean(dim=(1, 2, 3)) > 150 / 255
+        error = batch.noisy - batch.clean
+        torch.testing.assert_close(
+            batch.sigma[uploaded], noise.local_sigma(error[uploaded]).expand_as(batch.sigma[uploaded])
+        )
+        untouched = (error == 0).flatten(1).all(dim=1) & ~uploaded
+        assert (batch.sigma[untouched] == 0).all()
+        assert (batch.sigma[~untouched & ~uploaded] > 0).all()
+        uploads, clean = uploads + int(uploaded.sum()), clean + int(untouched.sum())
+    assert uploads / 1600 == pytest.approx(0.5, abs=0.04)
+    assert clean / 1600 == pytest.approx(0.25, abs=0.04)
+
+
+def test_small_batches_have_their_share_of_rare_crops_too():
+    config = replace(GAUSSIAN, batch_size=2, clean_share=0.06)
+    photos = PhotoSet([coded(0, 40, 40)])
+    sigma = [draw_batch(photos, config, seeded(seed)).sigma for seed in range(500)]
+    assert (torch.cat(sigma) == 0).float().mean().item() == pytest.approx(0.06, abs=0.02)
 
 
 def test_without_shares_a_batch_is_gaussian_alone():
     photos = PhotoSet([coded(0, 40, 40)])
-    config = TrainConfig(batch_size=4, crop=16)
-    batch, source = draw_batch(photos, config, seeded()), seeded()
-    clean, sigma = photos.crops(4, 16, source), draw_sigma(config, source)
+    batch, source = draw_batch(photos, GAUSSIAN, seeded()), seeded()
+    clean, sigma = photos.crops(4, 16, source), draw_sigma(GAUSSIAN, 4, source)
     assert torch.equal(batch.clean, clean) and torch.equal(batch.sigma, sigma)
-    assert torch.equal(batch.noisy, add_noise(clean, sigma, config, source))
+    assert torch.equal(batch.noisy, add_noise(clean, sigma, GAUSSIAN, source))
+
+
+@pytest.mark.parametrize("camera_share", [0, 1])
+def test_grey_crops_have_one_plane_of_noise(camera_share):
+    config = replace(GAUSSIAN, batch_size=200, grey_share=0.25, camera_share=camera_share, quantize_share=0)
+    batch = draw_batch(PhotoSet([coded(200, 40, 40)]), config, seeded())
+    is_grey = [
+        (pixels.amax(dim=1) - pixels.amin(dim=1)).flatten(1).amax(dim=1) < 1e-6 for pixels in (batch.clean, batch.noisy)
+    ]
+    assert torch.equal(*is_grey) and 0.15 < is_grey[0].float().mean() < 0.35
+    if not camera_share:  # the level is that of the one plane
+        strength = (batch.noisy - batch.clean).square().mean(dim=(1, 2, 3)).sqrt() / batch.sigma.mean(dim=(1, 2, 3))
+        assert strength[is_grey[0]].mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_noise_in_a_part_has_the_map_of_that_part():
+    config = replace(GAUSSIAN, batch_size=300, crop=32, partial_share=1.0, quantize_share=0)
+    batch = gaussian_batch(PhotoSet([np.full((32, 32, 3), 128, np.uint8)]), config, 300, seeded())
+    assert batch.sigma.shape == (300, 1, 32, 32)
+    error = batch.noisy - batch.clean
+    assert (error[(batch.sigma == 0).expand_as(error)] == 0).all()
+    assert 0.2 < (batch.sigma == 0).float().mean() < 0.6
+    inside = batch.sigma > 0.02
+    assert (error / batch.sigma)[inside.expand_as(error)].std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_most_told_levels_are_true_and_the_others_span_what_a_person_can_give():
+    sigma = torch.full((20_000, 1, 1, 1), 20 / 255)
+    told, given = draw_told(sigma, seeded())
+    assert told.float().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert (given == sigma).float().mean().item() == pytest.approx(0.7, abs=0.02)
+    wrong = 255 * given[given != sigma]
+    assert wrong.min() < 1 and 99 < wrong.max() <= 100
+    assert ((wrong >= 10) & (wrong <= 60)).float().mean() > 0.7  # half by 0.5 to 3 times
+    assert draw_told(sigma.expand(-1, 1, 8, 8), seeded())[1].shape == (20_000, 1, 8, 8)
 
 
 def test_camera_data_is_read_from_sources_of_its_own(tmp_path, small_synthetic_set):

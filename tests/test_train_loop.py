@@ -18,11 +18,13 @@ from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
 from train import checkpoint, loop, step, validation
 from train.__main__ import main
+from train.batches import add_noise, clean_crops, draw_sigma
 from train.config import LATEST, RECIPES, ConfigError, TrainConfig
-from train.data import PhotoSet, add_noise, clean_batch, draw_sigma
-from train.loss import LEVEL_FLOOR, training_loss
+from train.data import PhotoSet
+from train.loss import ESTIMATE_FLOOR, LEVEL_FLOOR, quantile_loss, training_loss
 
 CPU = torch.device("cpu")
+GAUSSIAN = {"camera_share": 0.0, "clean_share": 0.0, "grey_share": 0.0, "partial_share": 0.0}  # noise alone
 CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
 NETWORKS = {
     "residual": ("base", TINY),
@@ -52,6 +54,7 @@ def config(request, monkeypatch):
 
 def toy(recipe=RECIPES["base"], **changes):
     small = {"steps": 10, "batch_size": 4, "crop": 16, "warmup_steps": 3, "device": "cpu", "ema_decay": 0.9}
+    small |= {"early_crops": (), "drift_weight": 0.0}
     return replace(recipe, **small | changes)
 
 
@@ -229,13 +232,29 @@ def test_on_a_cpu_bfloat16_is_used_where_it_is_fast(monkeypatch, amx, expected):
     assert step.uses_bf16(toy(mixed_precision="bf16"), CPU)
 
 
-def test_cameras_crops_are_trained_on_and_validated(folder, tmp_path):
-    config = toy(data=(str(folder),), output_dir=str(tmp_path / "run"), steps=2, camera_share=0.5, clean_share=0.25)
-    loop.fit(replace(config, camera_data=(str(folder),), validation_photos=1))
-    [line] = (tmp_path / "run" / validation.METRICS_FILE).read_text().splitlines()
-    measured = json.loads(line)
-    gaussian = np.mean([measured[f"psnr_{level}"] for level in (15, 25, 50)])
-    assert measured["psnr"] == pytest.approx((gaussian + measured["psnr_camera"]) / 2, abs=1e-3)
+def test_without_cameras_gaussian_noise_alone_is_validated(small_run):
+    loop.fit(replace(small_run, steps=2, **GAUSSIAN))
+    [line] = metrics_of(small_run)
+    assert line["psnr"] == pytest.approx((line["psnr_15"] + line["psnr_25"] + line["psnr_50"]) / 3, abs=1e-3)
+    assert "psnr_camera" not in line
+
+
+def test_uploads_are_the_same_at_every_validation_and_differ_by_their_number():
+    photo = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
+    first, again, other = (validation.upload(photo, seed, 0.1) for seed in (1, 1, 2))
+    for pixels, same, different in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(pixels, same)
+        assert not np.array_equal(pixels, different)
+
+
+def test_large_photos_are_validated_by_their_middle(monkeypatch):
+    sizes = []
+    denoiser = SimpleNamespace(denoise=lambda noisy: sizes.append(noisy.shape) or noisy)
+    validation.photo_scores(denoiser, np.full((900, 700, 3), 90, np.uint8), 0, toy())
+    assert sizes == [(256, 256, 3)] * 4
+    photo = np.arange(300)[:, None, None] * np.ones((1, 260, 3), int)
+    window = validation.middle(photo, 256)
+    assert (window[0, 0, 0], window[-1, 0, 0], window.shape) == (22, 277, (256, 256, 3))
 
 
 def test_gradients_are_clipped_to_the_norm_of_the_config():
@@ -298,7 +317,6 @@ def test_the_estimator_learns_a_quantile(batch, quantile, monkeypatch):
     clean, noisy, _ = batch
     sigma = torch.linspace(0.1, 0.2, 101).view(-1, 1, 1, 1)
     clean, noisy = clean[:1].expand(101, -1, -1, -1), noisy[:1].expand(101, -1, -1, -1)
-    monkeypatch.setattr("train.loss.LEVEL_FLOOR", 1e6)  # errors count absolutely
     monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 1e6)
     model, told = trained_model(), torch.ones_like(sigma, dtype=torch.bool)
 
@@ -346,6 +364,21 @@ def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
     assert torch.allclose(loss, reference(restored, clean))
 
 
+def test_the_weight_of_the_estimator_s_errors_does_not_depend_on_the_truth(batch):
+    """So that the quantile is one: twice too much costs what half of it does, at the median, at any level."""
+    for level in (0.02, 0.1, 0.3):
+        sigma, floor = torch.full((1, 1, 1, 1), level), ESTIMATE_FLOOR
+        above, below = (quantile_loss(factor * (sigma + floor) - floor, sigma, 0.5).item() for factor in (2, 0.5))
+        assert above == pytest.approx(math.log(2), rel=1e-5) and below == pytest.approx(above, rel=1e-5)
+
+
+def test_told_crops_are_restored_with_the_level_that_they_are_given(batch):
+    clean, noisy, sigma = batch
+    model, given = trained_model(), 2 * sigma + 0.1
+    _, restored = training_loss(model, clean, noisy, sigma, everything(True), toy(), given)
+    assert torch.allclose(restored, model(noisy, given), atol=1e-6)
+
+
 def test_a_shift_of_the_colours_counts_by_its_weight(batch, monkeypatch):
     clean, noisy, sigma = batch
     config = toy(loss="mse", balance_levels=False, drift_weight=20.0)
@@ -372,7 +405,7 @@ def test_balanced_levels_count_errors_relative_to_the_noise(batch, monkeypatch, 
 def pixel_loss(run, config, photos, count=32):
     """The loss in pixels, without the estimator's, on crops that are the same at every call."""
     generator, config = torch.Generator().manual_seed(7), replace(config, batch_size=count)
-    clean, sigma = clean_batch(PhotoSet(photos), config, generator), draw_sigma(config, generator)
+    clean, sigma = clean_crops(PhotoSet(photos), config, count, generator), draw_sigma(config, count, generator)
     noisy = add_noise(clean, sigma, config, generator)
     model = run.model.eval()
     with torch.inference_mode():
@@ -382,7 +415,7 @@ def pixel_loss(run, config, photos, count=32):
 
 
 def test_sixty_steps_bring_restored_photos_nearer_to_the_clean_ones(config):
-    config = replace(config, steps=60, learning_rate=3e-3, batch_size=8)
+    config = replace(config, steps=60, learning_rate=3e-3, batch_size=8, **GAUSSIAN)
     run = loop.start_run(config, CPU)
     before = pixel_loss(run, config, toy_pictures())
     take_steps(run, config, 60)
@@ -437,8 +470,9 @@ def test_a_run_leaves_settings_metrics_grids_a_checkpoint_and_weights(small_run)
     assert TrainConfig(**json.loads((weights.parent / "train.json").read_text())) == small_run
     lines = metrics_of(small_run)
     assert [line["step"] for line in lines] == [3, 6, 8]
-    assert all(line["psnr"] == pytest.approx((line["psnr_15"] + line["psnr_25"] + line["psnr_50"]) / 3, abs=1e-3)
-               for line in lines)  # fmt: skip
+    for line in lines:
+        gaussian = (line["psnr_15"] + line["psnr_25"] + line["psnr_50"]) / 3
+        assert line["psnr"] == pytest.approx((gaussian + line["psnr_camera"]) / 2, abs=1e-3)
     assert denoiser.open_image(weights.parent / "grid-000008.png").pixels.shape == (2 * 192, 3 * 192, 3)
 
 

@@ -52,7 +52,7 @@ def toy_run(toy_photos, tmp_path, monkeypatch):
     monkeypatch.setitem(loop.PRESETS, "base", TINY)
     return TrainConfig(
         data=(str(toy_photos),), output_dir=str(tmp_path / "run"), steps=12, batch_size=4, crop=16, warmup_steps=3,
-        ema_decay=0.9, device="cpu", validation_steps=4, validation_photos=1, checkpointing_steps=3,
+        camera_share=0.0, ema_decay=0.9, device="cpu", validation_steps=4, validation_photos=1, checkpointing_steps=3,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ def setting(default: object, help: str, choices: tuple[str, ...] | None = None, 
     return field(default=default, metadata={"help": help, "choices": choices, "alone": alone})
 
 
+EARLY_SHARE = 0.65  # of what is left of a run goes to each size of early crops: about as much time as to the next
 LATEST = "latest"  # of the checkpoints in the output folder
 
 
@@ -37,8 +38,7 @@ class TrainConfig:
     batch_size: int = setting(16, "crops that a process computes at once")
     gradient_accumulation_steps: int = setting(1, "batches whose gradients are averaged for one optimizer step")
     crop: int = setting(192, "side of the square crops in pixels, a multiple of 16")
-    early_crops: tuple[int, ...] = setting((64, 96, 128), "smaller crops to begin with, each for a part of the run")
-    early_crops_until: tuple[float, ...] = setting((0.55, 0.82, 0.96), "shares of the run after which each ends")
+    early_crops: tuple[int, ...] = setting((64, 96, 128), "smaller crops to begin with: steps come faster")
     augmentation: str = setting("dihedral", "flips and quarter turns, or the reference's own", ("dihedral", "classic"))
 
     sigma_law: str = setting("uniform", "distribution of the noise level", ("uniform", "exponential"))
@@ -86,7 +86,7 @@ class TrainConfig:
             choices, value = item.metadata["choices"], getattr(self, item.name)
             if choices and value not in choices:
                 raise ConfigError(f"{flag(item.name)} is {value!r}; choose one of {', '.join(choices)}")
-        for name in ("data", "camera_data", "early_crops", "early_crops_until"):
+        for name in ("data", "camera_data", "early_crops"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         positive = ("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate")
         positive += ("validation_steps", "validation_photos", "checkpointing_steps")
@@ -103,12 +103,6 @@ class TrainConfig:
             for side in sides:
                 if side % 16 or side <= 0:
                     raise ConfigError(f"{flag(name)} is {side}; it must be a multiple of 16")
-        ends = self.early_crops_until
-        if len(ends) != len(self.early_crops) or list(ends) != sorted(ends) or not all(0 <= end <= 1 for end in ends):
-            raise ConfigError(
-                f"--early-crops-until is {' '.join(map(str, ends))}; give a rising share from 0 to 1 for each of "
-                f"--early-crops {' '.join(map(str, self.early_crops))}"
-            )
         for name in ("grey_share", "partial_share", "end_from"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0 and at most 1")
@@ -128,8 +122,8 @@ class TrainConfig:
 
     def at(self, progress: float) -> TrainConfig:
         """The settings that hold at a point of the run, from 0 to 1: of crops and loss, those of its stage."""
-        stages = zip(self.early_crops, self.early_crops_until, strict=True)
-        crop = next((min(side, self.crop) for side, end in stages if progress < end), self.crop)
+        ends = ((side, 1 - (1 - EARLY_SHARE) ** turn) for turn, side in enumerate(self.early_crops, start=1))
+        crop = next((min(side, self.crop) for side, end in ends if progress < end), self.crop)
         if progress < self.end_from:
             return replace(self, crop=crop, drift_weight=0.0)
         return replace(self, crop=crop, loss=self.end_loss)
@@ -147,7 +141,6 @@ RECIPES = {
         batch_size=20,
         crop=256,
         early_crops=(),
-        early_crops_until=(),
         augmentation="classic",
         sigma_law="exponential",
         level_per_batch=True,

@@ -30,8 +30,11 @@ from .loop import learning_rate, run_progress, start_run
 from .sources import load_photos
 from .step import train_step
 
-# That of `base`, made for minutes.
-RECIPE = TrainConfig(warmup_steps=30, ema_decay=0.99, validation_photos=32)
+# Gaussian noise alone, made for minutes.
+RECIPE = TrainConfig(
+    crop=128, warmup_steps=30, ema_decay=0.99, camera_share=0.0, clean_share=0.0, grey_share=0.0, partial_share=0.0,
+    drift_weight=0.0, estimate_quantile=0.5,
+)  # fmt: skip
 DEAD_LEAVES = 100  # pictures of 384x384 beside the 400 photos
 TIMED_SIDE, TIMED_ROUNDS = 512, 5
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from denoiser import noise
-from denoiser.camera import RGB_TO_YCC, YCC_TO_RGB, blur, constant, jpeg, mix
+from denoiser.camera import RGB_TO_YCC, YCC_TO_RGB, blur, constant, mix
+from denoiser.jpeg import jpeg
 
 from .data import PhotoSet
 
@@ -128,23 +129,21 @@ def partial_mask(count: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def smooth(noisy: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
-    """Filter noisy pictures as phones do, with a bilateral filter made for about their level of noise."""
+    """Filter noisy pictures as phones do, by a filter that keeps edges and is made for about their level of noise."""
     level = (noisy - clean).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-    return bilateral(noisy, level * _uniform(len(noisy), 1, 3, generator))
+    return neighbourhood_filter(noisy, level * _uniform(len(noisy), 1, 3, generator))
 
 
-def bilateral(pixels: Tensor, tolerance: Tensor, radius: int = 2) -> Tensor:
-    """Average each pixel with those around it that are about as bright (Tomasi & Manduchi 1998).
+def neighbourhood_filter(pixels: Tensor, tolerance: Tensor, radius: int = 2) -> Tensor:
+    """Average each pixel with those around it that are about as bright (Yaroslavsky 1985).
 
     tolerance, (N, 1, 1, 1): the difference of brightness, on [0, 1], at which a neighbour counts exp(-1/2).
     """
     side = 2 * radius + 1
     padded = F.pad(pixels, (radius,) * 4, mode="reflect")
     around = F.unfold(padded, side).unflatten(1, (3, side**2)).unflatten(-1, pixels.shape[-2:])
-    place = torch.arange(-radius, radius + 1.0, device=pixels.device)
-    distance = (place.square().view(-1, 1) + place.square()).flatten() / radius**2
     difference = (around - pixels.unsqueeze(2)).mean(dim=1) / tolerance.clamp(min=1e-4)
-    weights = torch.exp(-0.5 * (difference.square() + distance.view(-1, 1, 1)))
+    weights = torch.exp(-0.5 * difference.square())
     return (around * weights.unsqueeze(1)).sum(dim=2) / weights.sum(dim=1, keepdim=True)
 
 
