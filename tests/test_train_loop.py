@@ -578,6 +578,12 @@ def test_a_run_starts_from_given_weights(tmp_path):
         loop.start_run(toy(init=str(tmp_path / "nowhere")), CPU)
 
 
+def test_a_run_starts_from_bundled_weights_by_their_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = loop.start_run(toy(init="base"), CPU)
+    assert_same(run.model.state_dict(), denoiser.load("base", device="cpu").weights.model.state_dict())
+
+
 def test_weights_of_another_network_than_model_says_are_refused_to_start_from(tmp_path):
     save_weights(trained_model(), tmp_path / "residual")
     with pytest.raises(ConfigError, match="--init"):
