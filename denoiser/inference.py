@@ -45,7 +45,8 @@ class Denoiser:
         self.weights = weights
         self.device = pick_device(device)
         self._model = weights.model.eval().to(self.device, memory_format=torch.channels_last)
-        # For 8-bit pixels: up to noise of level 50 the result is within 1/255 of float32's.
+        # For 8-bit pixels. The result is within 1/255 of float32's; of a million values at most 5 are 2/255 off where
+        # the noise is of level 50, and 42 at level 75.
         self._fast = self.steerable and has_fast_bfloat16(self.device)
 
     @property
@@ -217,8 +218,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether it is a CPU that multiplies matrices of bfloat16 in tiles (AMX: Intel Xeon since 2023)."""
-    return device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
+    """Whether it is a CPU with instructions for bfloat16: AMX (Intel Xeon since 2023) or AVX512_BF16 (AMD: Zen 4)."""
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def _check_level(level: Any) -> None:

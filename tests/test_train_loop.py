@@ -221,9 +221,17 @@ def test_in_mixed_precision_the_network_computes_in_bfloat16_and_keeps_its_weigh
         assert {weight.dtype for weight in run.model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize(("amx", "expected"), [(True, True), (False, False)])
-def test_on_a_cpu_bfloat16_is_used_where_it_is_fast(monkeypatch, amx, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": False, "avx512_f": True}, False),
+        ({}, False),
+    ],
+)
+def test_on_a_cpu_bfloat16_is_used_where_it_is_fast(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert step.uses_bf16(toy(), CPU) is expected
     assert not step.uses_bf16(toy(mixed_precision="no"), CPU)
     assert step.uses_bf16(toy(mixed_precision="bf16"), CPU)
