@@ -163,12 +163,25 @@ def test_every_step_is_averaged():
         (500, 0.5, 0.5),
         (500, 0.75, 0.5 - math.sqrt(0.125)),
         (1000, 1.0, 0.0),
-        (4, 0.5, 0.25),  # time may run out during the warm-up
+        (4, 0.015, 0.5 * 0.5 * (1 + math.cos(0.015 * math.pi))),  # by steps and by time half of the warm-up
+        (4, 0.024, 0.8 * 0.5 * (1 + math.cos(0.024 * math.pi))),  # by time it is further
+        (4, 0.5, 0.5),  # a run so short has warmed up long ago
     ],
 )
 def test_the_learning_rate_rises_and_then_falls_along_half_a_cosine(step, progress, expected):
     config = toy(learning_rate=2e-3, warmup_steps=10)
     assert loop.learning_rate(config, step, progress) == pytest.approx(2e-3 * expected)
+
+
+@pytest.mark.parametrize("steps", [40, 200, 2000])
+@pytest.mark.parametrize("warmup_steps", [1, 500, 100_000])
+def test_however_short_a_run_is_it_reaches_its_peak_early_and_rises_to_it_without_a_jump(steps, warmup_steps):
+    config = toy(learning_rate=1e-4, warmup_steps=warmup_steps)
+    rates = [loop.learning_rate(config, step, step / steps) for step in range(steps)]
+    peak = rates.index(max(rates))
+    assert rates[peak] > 0.98e-4 and peak <= 0.03 * steps + 1
+    rise = np.diff(rates[: peak + 1])
+    assert (rise > 0).all() and rise.max(initial=0) <= 1.01e-4 / min(warmup_steps, 0.03 * steps)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 0.99])

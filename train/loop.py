@@ -28,6 +28,8 @@ from .sources import open_training_data
 from .step import MAX_SKIPPED, make_objective, train_step
 from .validation import METRICS_FILE, WEIGHTS_FOLDER, forget_later_metrics, note_settings, read_metrics, validate
 
+WARMUP_SHARE = 0.03  # of a run, at most: a short one would be over before --warmup-steps are
+
 
 def fit(config: TrainConfig) -> Path:
     """Train as the config says; returns the folder of the best weights, output_dir/weights.
@@ -167,7 +169,10 @@ def run_progress(config: TrainConfig, run: Run) -> float:
 
 
 def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
-    """The rate for a step: a linear warm-up, then half a cosine down to zero, or constant."""
-    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    """The rate for a step: a linear warm-up, then half a cosine down to zero, or constant.
+
+    progress is that of the run, from 0 to 1. A warm-up that is longer than WARMUP_SHARE of the run is cut to that.
+    """
+    warmup = min(1.0, max((step + 1) / config.warmup_steps, progress / WARMUP_SHARE)) if config.warmup_steps else 1.0
     decay = 0.5 * (1 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1.0
     return config.learning_rate * warmup * decay
