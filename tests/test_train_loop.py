@@ -560,6 +560,26 @@ def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(small_run):
     assert state["counters"]["crops"] == small_run.steps * 4 + 2 * 2
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_a_resume_gives_the_optimizers_applies(small_run, optimizer, monkeypatch):
+    first = replace(small_run, optimizer=optimizer, weight_decay=0.1)
+    loop.fit(first)
+    moments, groups = newest_state(first)["optimizers"][0]["state"], []
+    real = loop.train_step
+
+    def watched(run, *arguments):
+        if not groups:
+            assert_same(run.optimizers[0].state_dict()["state"], moments)
+        groups.extend(dict(group) for group in run.optimizers[0].param_groups)
+        return real(run, *arguments)
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    loop.fit(replace(first, resume=LATEST, steps=10, weight_decay=0.02))
+    assert [group["weight_decay"] for group in groups] == [0.02] * 2
+    state = newest_state(first)
+    assert state["optimizers"][0]["param_groups"][0]["weight_decay"] == state["settings"][-1]["weight_decay"] == 0.02
+
+
 def test_resume_without_a_run_starts_one(small_run):
     loop.fit(replace(small_run, resume=LATEST, steps=2))
     assert newest_state(small_run)["counters"]["step"] == 2

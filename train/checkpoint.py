@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import fsync
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -147,9 +148,17 @@ def load_checkpoint(run: Run, path: Path) -> None:
         if run.average is not None:
             run.average.load_state_dict(state["average"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            _load_optimizer(optimizer, saved)
         run.settings, counters = state["settings"], state["counters"]
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is a checkpoint of another kind of run; resume with its own settings") from error
     for name, value in counters.items():
         setattr(run, name, value)
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Take over the moments; the settings stay those that the run was given, but for the rate, which each step sets."""
+    given = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, settings in zip(optimizer.param_groups, given, strict=True):
+        group.update(settings)
