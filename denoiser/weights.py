@@ -28,7 +28,7 @@ BUNDLED = Path(__file__).resolve().parent.parent / "weights"  # the models that 
 DEFAULT = "photo"  # the one of them that serves wherever none is named
 
 LIMITS = {CONFIG_FILE: 1 << 20, WEIGHTS_FILE: 512 << 20}  # bytes
-LICENSE = "apache-2.0"  # of what is saved here
+LICENSE = "apache-2.0"  # of weights that this project makes from nothing
 PLAIN_GIT_BYTES = 10_000_000  # a Space's plain git takes no larger file: above it, kernels are stored as int8
 SCALE = ".int8_scale"  # the tensor beside an int8 kernel: float32, one for each slice of the first dimension
 
@@ -80,9 +80,12 @@ def model_folder(source: str | Path) -> Path | None:
         return None
 
 
-def save_weights(model: DenoisingAutoencoder, folder: str | Path, training: dict[str, Any] | None = None) -> None:
+def save_weights(
+    model: DenoisingAutoencoder, folder: str | Path, training: dict[str, Any] | None = None, license: str = LICENSE
+) -> None:
     """Write config.json and model.safetensors; the folder is made if it isn't there.
 
+    license is one by the Hub's name for it; weights that began as others' are under theirs, empty where nobody said so.
     Floats are stored as float16. Where that would exceed what plain git carries to a Space, convolution kernels are
     stored as int8 instead, with one scale for each slice along their first dimension. Raises WeightsError for values
     that float16 can't hold, or where the file can't be written.
@@ -99,7 +102,7 @@ def save_weights(model: DenoisingAutoencoder, folder: str | Path, training: dict
             stored[name] = tensor.half() if tensor.is_floating_point() else tensor
         if not stored[name].isfinite().all():
             raise WeightsError(f"The network's {name!r} holds values that can't be stored: it has diverged.")
-    config = {"format": FORMAT, "license": LICENSE, "model": asdict(model.config), "training": training or {}}
+    config = {"format": FORMAT, "license": license, "model": asdict(model.config), "training": training or {}}
     partial = {name: folder / (name + ".partial") for name in (CONFIG_FILE, WEIGHTS_FILE)}
     try:  # both, before the ones that are there make room
         partial[CONFIG_FILE].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

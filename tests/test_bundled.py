@@ -34,6 +34,11 @@ def test_plain_git_carries_them_to_a_space(folder):
     assert {"config.json", "README.md", "results.json"} <= {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_they_say_their_licence(folder):
+    assert denoiser.load(folder).weights.license == "apache-2.0"
+
+
 @pytest.mark.parametrize(("level", "gain"), [(15, 2), (25, 5), (50, 8)])
 def test_they_clean_a_photo(model, photo, level, gain):
     noisy = denoiser.add_noise(photo, level)

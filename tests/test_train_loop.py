@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -623,6 +624,21 @@ def test_a_run_starts_from_bundled_weights_by_their_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = loop.start_run(toy(init="base"), CPU)
     assert_same(run.model.state_dict(), denoiser.load("base", device="cpu").weights.model.state_dict())
+
+
+@pytest.mark.parametrize("license", ["cc-by-nc-4.0", ""])
+def test_the_licence_and_the_past_of_what_a_run_started_from_are_kept(small_run, tmp_path, license, monkeypatch):
+    save_weights(trained_model(), tmp_path / "given", {"steps": 7}, license=license)
+    started = replace(small_run, init=str(tmp_path / "given"), validation_steps=100)
+    crash_at_step(7, started, monkeypatch)
+    shutil.rmtree(tmp_path / "given")
+    weights = denoiser.load(loop.fit(replace(started, init=None, resume=LATEST)), device="cpu").weights
+    assert weights.license == json.loads(files_of(started)["weights/config.json"])["license"] == license
+    assert weights.training["started_from"] == {"steps": 7}
+
+
+def test_a_run_of_its_own_is_under_the_project_s_licence(small_run):
+    assert denoiser.load(loop.fit(small_run), device="cpu").weights.license == "apache-2.0"
 
 
 def test_weights_of_another_network_than_model_says_are_refused_to_start_from(tmp_path):

@@ -20,10 +20,12 @@ from tqdm import tqdm
 
 from denoiser import DenoiserError
 from denoiser.model import DenoisingAutoencoder
+from denoiser.weights import LICENSE
 
 from .config import LATEST, ConfigError
 
 COUNTERS = ("step", "crops", "seconds", "skipped", "validated_step", "best_psnr")
+ORIGIN = ("started_from", "license")  # checkpoints of old don't have it
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)\.pt")
 
 
@@ -44,6 +46,7 @@ class Run:
     skipped_in_a_row: int = 0
     settings: list[dict[str, object]] = field(default_factory=list)  # the first ones, then what was changed, from_step
     started_from: dict[str, object] | None = None  # how the weights of --init had been trained
+    license: str = LICENSE  # of the weights: that of --init's, empty where they don't say
     validated_step: int = -1  # the last step that was validated
     best_psnr: float = -math.inf
 
@@ -87,6 +90,7 @@ def save_checkpoint(run: Run, folder: Path, limit: int) -> Path:
         "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
         "settings": run.settings,
         "counters": {name: getattr(run, name) for name in COUNTERS},
+        "origin": {name: getattr(run, name) for name in ORIGIN},
     }
     folder.mkdir(parents=True, exist_ok=True)
     path, partial = folder / f"checkpoint-{run.step:07d}.pt", folder / "checkpoint.partial"
@@ -152,7 +156,7 @@ def load_checkpoint(run: Run, path: Path) -> None:
         run.settings, counters = state["settings"], state["counters"]
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is a checkpoint of another kind of run; resume with its own settings") from error
-    for name, value in counters.items():
+    for name, value in (counters | state.get("origin", {})).items():
         setattr(run, name, value)
 
 

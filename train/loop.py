@@ -128,10 +128,10 @@ def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoenc
     """A run at step 0, the same for the same seed; of a new network of the config's kind if none is given."""
     torch.manual_seed(config.seed)  # initialisation draws from PyTorch's default generator
     model = model or DenoisingAutoencoder(PRESETS[config.model])
-    started_from = None
+    origin = {}
     if config.init:
         weights = load_weights(config.init)
-        model, started_from = weights.model, weights.training
+        model, origin = weights.model, {"started_from": weights.training, "license": weights.license}
         if model.config.architecture != PRESETS[config.model].architecture:
             raise ConfigError(
                 f"--init {config.init} is a {model.config.architecture} network, not --model {config.model}"
@@ -144,7 +144,7 @@ def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoenc
     average = None
     if config.ema_decay:
         average = AveragedModel(model, multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
-    return Run(model, average, make_optimizers(model, config), started_from=started_from)
+    return Run(model, average, make_optimizers(model, config), **origin)
 
 
 def _ema(decay: float) -> object:

@@ -59,7 +59,7 @@ def validate(
         if scores["psnr"] > run.best_psnr:
             with best_effort("the best weights"):
                 facts = training_facts(run, config) | {"validation_psnr": round(scores["psnr"], 3)}
-                save_weights(run.measured_model, output / WEIGHTS_FOLDER, facts)
+                save_weights(run.measured_model, output / WEIGHTS_FOLDER, facts, run.license)
                 run.best_psnr = scores["psnr"]
     run.model.train()
     return scores
