@@ -581,6 +581,48 @@ def test_what_a_resume_gives_the_optimizers_applies(small_run, optimizer, monkey
     assert state["optimizers"][0]["param_groups"][0]["weight_decay"] == state["settings"][-1]["weight_decay"] == 0.02
 
 
+def best_of_a_thousand(config, **counters):
+    """Make a finished run's best PSNR one that nothing reaches; counters of the checkpoint that are None are lost."""
+    path = checkpoint.find_checkpoints(loop.Path(config.output_dir))[-1]
+    state = torch.load(path, weights_only=True)
+    changed = state["counters"] | {"best_psnr": 1000.0} | counters
+    torch.save(state | {"counters": {name: value for name, value in changed.items() if value is not None}}, path)
+
+
+OTHER_VALIDATION = {
+    "other photos": lambda run: {"val": f"{run.data[0]}/train"},
+    "fewer photos": lambda run: {"validation_photos": 1},
+    "cameras too": lambda run: {"camera_share": 0.5},
+}
+
+
+@pytest.mark.parametrize("change", OTHER_VALIDATION.values(), ids=OTHER_VALIDATION)
+def test_a_best_that_was_measured_on_something_else_is_forgotten_and_that_is_said_once(small_run, change, capsys):
+    small_run = replace(small_run, camera_share=0.0)
+    loop.fit(small_run)
+    best_of_a_thousand(small_run)
+    capsys.readouterr()
+    loop.fit(replace(small_run, resume=LATEST, steps=12, **change(small_run)))
+    assert capsys.readouterr().out.count("is forgotten") == 1
+    measured = [line["psnr"] for line in metrics_of(small_run) if line["step"] > 8]
+    assert newest_state(small_run)["counters"]["best_psnr"] == pytest.approx(max(measured), abs=1e-3)
+    training = json.loads(files_of(small_run)["weights/config.json"])["training"]
+    assert training["steps"] > 8 and training["validation_psnr"] == pytest.approx(max(measured), abs=1e-3)
+
+
+@pytest.mark.parametrize("counters", [{}, {"measured_on": None}], ids=["recorded", "of a checkpoint of old"])
+def test_a_best_that_was_measured_on_the_same_photos_stays(small_run, counters, capsys):
+    loop.fit(replace(small_run, camera_share=0.25))
+    best_of_a_thousand(small_run, **counters)
+    weights = files_of(small_run)["weights/model.safetensors"]
+    changes = {"camera_share": 0.5, "batch_size": 2, "val": f"{small_run.data[0]}/val"}
+    loop.fit(replace(small_run, resume=LATEST, steps=10, **changes))
+    assert "forgotten" not in capsys.readouterr().out
+    state = newest_state(small_run)["counters"]
+    assert state["best_psnr"] == 1000 and state["measured_on"]
+    assert files_of(small_run)["weights/model.safetensors"] == weights
+
+
 def test_resume_without_a_run_starts_one(small_run):
     loop.fit(replace(small_run, resume=LATEST, steps=2))
     assert newest_state(small_run)["counters"]["step"] == 2

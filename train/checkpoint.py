@@ -24,7 +24,7 @@ from denoiser.weights import LICENSE
 
 from .config import LATEST, ConfigError
 
-COUNTERS = ("step", "crops", "seconds", "skipped", "validated_step", "best_psnr")
+COUNTERS = ("step", "crops", "seconds", "skipped", "validated_step", "best_psnr", "measured_on")
 ORIGIN = ("started_from", "license")  # checkpoints of old don't have it
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)\.pt")
 
@@ -49,6 +49,7 @@ class Run:
     license: str = LICENSE  # of the weights: that of --init's, empty where they don't say
     validated_step: int = -1  # the last step that was validated
     best_psnr: float = -math.inf
+    measured_on: str = ""  # a fingerprint of what that was measured on; empty where a checkpoint of old doesn't say
 
     @property
     def measured_model(self) -> DenoisingAutoencoder:
