@@ -20,7 +20,7 @@ from denoiser import Denoiser, WeightsError
 from denoiser.page.endpoints import add_endpoints
 from denoiser.page.look import CSS, PAGE_SCRIPT, THEME
 from denoiser.page.tabs import clean_tab, many_tab, noisy_tab
-from denoiser.weights import BUNDLED_PHOTO, load_weights
+from denoiser.weights import load_weights
 
 TITLE = "Photo denoiser"
 INTRO = (
@@ -52,7 +52,7 @@ def load_model() -> tuple[Denoiser, str]:
             problem = str(error)
         except TimeoutError:
             problem = f"The Hub took over {HUB_SECONDS} s. They are fetched on; start the page again to use them."
-    bundled = denoiser.load(BUNDLED_PHOTO)
+    bundled = denoiser.load()
     if problem:
         return bundled, f"⚠️ Running on the bundled weights instead of {wanted}: {problem}"
     return bundled, f"Running on the bundled weights {bundled.weights.source!r}, under {bundled.weights.license}."
@@ -66,10 +66,7 @@ def settle(loading: futures.Future, source: str, revision: str | None) -> None:
 
 
 def build_page(model: Denoiser, notice: str) -> gr.Blocks:
-    """The page for a denoiser, with a notice on the weights it runs on.
-
-    Where Gaussian noise is added to a clean photo, the weights for just that do the rest.
-    """
+    """The page for a denoiser, with a notice on the weights it runs on."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEEP_SECONDS, KEEP_SECONDS)) as page:
         gr.Markdown(f"# {TITLE}\n{INTRO}")
         with gr.Tab("My photo is noisy"):
@@ -77,7 +74,7 @@ def build_page(model: Denoiser, notice: str) -> gr.Blocks:
         with gr.Tab("Many photos"):
             many_tab(model)
         with gr.Tab("Try it on a clean photo"):
-            clean_tab(denoiser.load())
+            clean_tab(model)
         gr.Markdown(notice, elem_id="notice")
         add_endpoints(model)
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)

@@ -2,7 +2,7 @@
 
     import denoiser
 
-    model = denoiser.load()                     # the bundled weights; or a folder, or "user/repo" on the Hub
+    model = denoiser.load()                     # or a bundled model by name, a folder, "user/repo" on the Hub
     photo = denoiser.open_image("noisy.jpg")    # Photo: upright pixels, alpha, ICC profile, EXIF, XMP, depth
     clean = model(photo)                        # Photo; level=None is blind, level=25 says sigma = 25/255
     denoiser.save_image(clean, "clean.png")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from .errors import DenoiserError, ImageError
 from .image_io import WRITE_FORMATS, is_photo_name, open_image, save_image
 from .inference import MAX_LEVEL, Denoiser, load
-from .weights import BUNDLED_PHOTO
+from .weights import DEFAULT, bundled_names
 
 FAILED, UNUSABLE = 1, 2  # exit codes: some photo failed; nothing could be tried
 
@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"noise strength from 0 to {MAX_LEVEL:g}, or auto, which estimates it (default: auto)",
     )
     parser.add_argument(
-        "--model", default=BUNDLED_PHOTO, help="a model folder or a Hub repository (default: weights/photo)"
+        "--model",
+        default=DEFAULT,
+        help=f"{', '.join(bundled_names())}, a model folder or a Hub repository (default: {DEFAULT})",
     )
     parser.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")

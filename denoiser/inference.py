@@ -15,7 +15,7 @@ from . import metrics, noise
 from .errors import DenoiserError, ImageError
 from .image_io import Photo
 from .tiling import Progress, Steps, drain, tile_by_tile, tiled
-from .weights import BUNDLED, Weights, load_weights
+from .weights import DEFAULT, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
 ESTIMATE_MARGIN = 1.15  # a given level this little below the estimate is taken for the truth
@@ -24,11 +24,12 @@ MAX_FLOAT = 10.0  # no noise takes [0, 1] pixels there: such an array is on anot
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
 
-def load(source: str | Path = BUNDLED, revision: str | None = None, device: str = "auto") -> Denoiser:
-    """Load a denoiser: the bundled weights, a model folder, or a Hub repository "user/name" at a revision.
+def load(source: str | Path = DEFAULT, revision: str | None = None, device: str = "auto") -> Denoiser:
+    """Load a denoiser: a bundled one by its name, a model folder, or a Hub repository "user/name" at a revision.
 
-    device is a PyTorch device name; "auto" takes a GPU where there is one. Raises WeightsError where the weights can't
-    be had, DenoiserError where there is no such device.
+    A bundled name, such as "classic", is found from any directory; ./classic is the folder there. device is a PyTorch
+    device name; "auto" takes a GPU where there is one. Raises WeightsError where the weights can't be had,
+    DenoiserError where there is no such device.
     """
     return Denoiser(load_weights(source, revision), device)
 
@@ -44,7 +45,8 @@ class Denoiser:
         self.weights = weights
         self.device = pick_device(device)
         self._model = weights.model.eval().to(self.device, memory_format=torch.channels_last)
-        # For 8-bit pixels: up to noise of level 50 the result is within 1/255 of float32's.
+        # For 8-bit pixels. The result is within 1/255 of float32's; of a million values at most 5 are 2/255 off where
+        # the noise is of level 50, and 42 at level 75.
         self._fast = self.steerable and has_fast_bfloat16(self.device)
 
     @property
@@ -219,8 +221,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether it is a CPU that multiplies matrices of bfloat16 in tiles (AMX: Intel Xeon since 2023)."""
-    return device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
+    """Whether it is a CPU with instructions for bfloat16: AMX (Intel Xeon since 2023) or AVX512_BF16 (AMD: Zen 4)."""
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def _check_level(level: Any) -> None:

@@ -24,11 +24,11 @@ from .model import DenoisingAutoencoder, ModelConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT = "photo-denoiser/1"
-BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "base"  # for Gaussian noise: what papers measure
-BUNDLED_PHOTO = BUNDLED.with_name("photo")  # for cameras' noise: what people's photos have
+BUNDLED = Path(__file__).resolve().parent.parent / "weights"  # the models that come with the checkout, by their names
+DEFAULT = "photo"  # the one of them that serves wherever none is named
 
 LIMITS = {CONFIG_FILE: 1 << 20, WEIGHTS_FILE: 512 << 20}  # bytes
-LICENSE = "apache-2.0"  # of what is saved here
+LICENSE = "apache-2.0"  # of weights that this project makes from nothing
 PLAIN_GIT_BYTES = 10_000_000  # a Space's plain git takes no larger file: above it, kernels are stored as int8
 SCALE = ".int8_scale"  # the tensor beside an int8 kernel: float32, one for each slice of the first dimension
 
@@ -44,32 +44,48 @@ class Weights:
     training: dict[str, Any] = field(default_factory=dict)  # how it was trained: facts for people, not for code
 
 
-def load_weights(source: str | Path = BUNDLED, revision: str | None = None) -> Weights:
-    """Load a network from a model folder or a Hub repository ("user/name", with an optional revision).
+def load_weights(source: str | Path = DEFAULT, revision: str | None = None) -> Weights:
+    """Load a bundled network by its name, or one from a model folder or a Hub repository ("user/name" at a revision).
 
     The network is in eval mode on the CPU, in float32. Raises WeightsError where the folder or repository is missing,
     incomplete or not one of ours, or where the Hub can't be reached.
     """
-    if _is_folder(source):
-        folder = Path(source).resolve()
+    if folder := model_folder(source):
         if revision is not None:
             raise WeightsError(f"{folder.name!r} is a folder; only a Hub repository has a revision ({revision!r}).")
         return _load(folder / CONFIG_FILE, folder / WEIGHTS_FILE, folder.name, None)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        raise WeightsError(f"{str(source)!r} is neither a model folder nor a Hub repository of the form user/name.")
+        raise WeightsError(
+            f"{str(source)!r} is neither a model folder nor a Hub repository of the form user/name, "
+            f"nor one of the bundled models: {', '.join(bundled_names())}."
+        )
     return _load(*_download(str(source), revision), str(source), revision)
 
 
-def _is_folder(source: str | Path) -> bool:
+def bundled_names() -> list[str]:
+    """The names of the models that come with the checkout."""
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
+
+
+def model_folder(source: str | Path) -> Path | None:
+    """The folder that a source means: that of a bundled model by its name, else one on the disk; None if neither.
+
+    A bundled name comes first. A folder of that name in the current directory is meant by ./name, or by a Path.
+    """
+    if isinstance(source, str) and source in bundled_names():
+        return BUNDLED / source
     try:
-        return bool(str(source)) and Path(source).is_dir()
+        return Path(source).resolve() if str(source) and Path(source).is_dir() else None
     except (OSError, ValueError):  # no possible file name
-        return False
+        return None
 
 
-def save_weights(model: DenoisingAutoencoder, folder: str | Path, training: dict[str, Any] | None = None) -> None:
+def save_weights(
+    model: DenoisingAutoencoder, folder: str | Path, training: dict[str, Any] | None = None, license: str = LICENSE
+) -> None:
     """Write config.json and model.safetensors; the folder is made if it isn't there.
 
+    license is one by the Hub's name for it; weights that began as others' are under theirs, empty where nobody said so.
     Floats are stored as float16. Where that would exceed what plain git carries to a Space, convolution kernels are
     stored as int8 instead, with one scale for each slice along their first dimension. Raises WeightsError for values
     that float16 can't hold, or where the file can't be written.
@@ -86,7 +102,7 @@ def save_weights(model: DenoisingAutoencoder, folder: str | Path, training: dict
             stored[name] = tensor.half() if tensor.is_floating_point() else tensor
         if not stored[name].isfinite().all():
             raise WeightsError(f"The network's {name!r} holds values that can't be stored: it has diverged.")
-    config = {"format": FORMAT, "license": LICENSE, "model": asdict(model.config), "training": training or {}}
+    config = {"format": FORMAT, "license": license, "model": asdict(model.config), "training": training or {}}
     partial = {name: folder / (name + ".partial") for name in (CONFIG_FILE, WEIGHTS_FILE)}
     try:  # both, before the ones that are there make room
         partial[CONFIG_FILE].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

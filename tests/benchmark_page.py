@@ -28,7 +28,6 @@ from playwright.sync_api import Browser, sync_playwright
 
 import denoiser
 from app import use_memory_well
-from denoiser.weights import BUNDLED_PHOTO
 
 from . import chromium
 
@@ -89,7 +88,7 @@ def write_photo(folder: Path, megapixels: float) -> Path:
 
 def first_result(browser: Browser, url: str, path: Path) -> str:
     """Where the time goes between dropping a photo and seeing it clean."""
-    model = denoiser.load(BUNDLED_PHOTO)
+    model = denoiser.load()
     photo = denoiser.open_image(path)
     clean = model(photo)
     network, pixels = model.weights.model, torch.from_numpy(photo.pixels).permute(2, 0, 1)[None] / 255

@@ -20,7 +20,7 @@ def test_our_psnr_is_what_evaluate_left():
 
 
 def test_without_results_it_says_what_to_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(chart, "BUNDLED", tmp_path / "base")
+    monkeypatch.setattr(chart, "BUNDLED", tmp_path)
     with pytest.raises(ConfigError, match="evaluate --save"):
         chart.own_psnr("base")
 

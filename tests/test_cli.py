@@ -12,7 +12,6 @@ from gradio import media
 import denoiser
 from denoiser import ImageError, Photo
 from denoiser.cli import main, plan
-from denoiser.weights import BUNDLED_PHOTO
 
 ROOT = Path(__file__).parent.parent
 rng = np.random.default_rng(0)
@@ -29,8 +28,15 @@ def photo(tmp_path):
 def test_one_photo_to_one_file_equals_the_python_api(photo, tmp_path):
     target = tmp_path / "clean.png"
     assert main([str(photo), "-o", str(target), "--level", "25"]) == 0
-    expected = denoiser.load(BUNDLED_PHOTO)(denoiser.open_image(photo), 25)
+    expected = denoiser.load()(denoiser.open_image(photo), 25)
     assert np.array_equal(denoiser.open_image(target).pixels, expected.pixels)
+
+
+def test_a_bundled_model_is_taken_by_its_name_from_anywhere(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(photo), "-o", "clean.png", "--model", "classic"]) == 0
+    expected = denoiser.load("classic")(denoiser.open_image(photo))
+    assert np.array_equal(denoiser.open_image("clean.png").pixels, expected.pixels)
 
 
 def test_level_0_copies_the_pixels(photo, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from denoiser import Denoiser, Photo, open_image, save_image
+from denoiser import Denoiser, Photo, open_image, save_image, weights
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import Weights, save_weights
 from train.__main__ import main
@@ -237,6 +237,17 @@ def model_folder(tmp_path):
     return tmp_path / "model"
 
 
+@pytest.fixture
+def bundled(model_folder, tmp_path, monkeypatch):
+    """Bundled models of which one, by the name of the default, is the model folder; somewhere else."""
+    (tmp_path / "bundled").mkdir()
+    model_folder.rename(tmp_path / "bundled" / weights.DEFAULT)
+    monkeypatch.setattr(weights, "BUNDLED", tmp_path / "bundled")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "bundled" / weights.DEFAULT
+
+
 def evaluate(model, *arguments):
     return main(["evaluate", "--model", str(model), "--device", "cpu", *map(str, arguments)])
 
@@ -250,6 +261,13 @@ def test_the_command_prints_the_table_and_writes_the_json(folder, model_folder, 
     }
     assert all(row["dataset"] == "clean" and row["images"] == 3 and row["level"] == 25 for row in rows)
     assert capsys.readouterr().out.strip() == markdown_table([Result(**row) for row in rows])
+
+
+@pytest.mark.parametrize("named", [[], ["--model", weights.DEFAULT]], ids=["by default", "by name"])
+def test_a_bundled_model_is_measured_and_its_results_are_kept_beside_it(folder, bundled, named):
+    assert main(["evaluate", *named, "--device", "cpu", "--data", str(folder), "--levels", "25", "--save"]) == 0
+    rows = json.loads((bundled / "results.json").read_text())
+    assert {row["dataset"] for row in rows} == {"clean"} and "| clean (3) |" in (bundled / "README.md").read_text()
 
 
 def test_the_picture_command_writes_one_picture_three_times_as_wide(folder, model_folder, tmp_path):

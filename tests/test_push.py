@@ -17,7 +17,7 @@ import denoiser
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
 from train.__main__ import main
-from train.card import save_results
+from train.card import save_results, write_card
 from train.config import ConfigError
 from train.evaluate import Result
 from train.push import CHECKOUT, FILES, push
@@ -84,6 +84,15 @@ def test_the_card_carries_every_result_and_says_what_it_was_trained_on(folder):
     assert metadata["license"] == "apache-2.0" and metadata["pipeline_tag"] == "image-to-image"
     assert "30.25" in text.split("---", 2)[2] and "dead leaves" in text
     assert json.loads((folder / "results.json").read_text())[0]["psnr"] == 30.25
+
+
+@pytest.mark.parametrize(("license", "said"), [("cc-by-nc-4.0", "cc-by-nc-4.0"), ("", "not recorded")])
+def test_the_card_names_the_licence_of_the_weights(tmp_path, license, said):
+    save_weights(DenoisingAutoencoder(TINY), tmp_path, FACTS, license=license)
+    write_card(tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(text.split("---")[1]).get("license", "") == license
+    assert f"The licence of the weights: {said}." in text
 
 
 def test_a_folder_that_load_refuses_is_not_published(hub, tmp_path):

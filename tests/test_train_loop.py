@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -166,12 +167,25 @@ def test_every_step_is_averaged():
         (500, 0.5, 0.5),
         (500, 0.75, 0.5 - math.sqrt(0.125)),
         (1000, 1.0, 0.0),
-        (4, 0.5, 0.25),  # time may run out during the warm-up
+        (4, 0.015, 0.5 * 0.5 * (1 + math.cos(0.015 * math.pi))),  # by steps and by time half of the warm-up
+        (4, 0.024, 0.8 * 0.5 * (1 + math.cos(0.024 * math.pi))),  # by time it is further
+        (4, 0.5, 0.5),  # a run so short has warmed up long ago
     ],
 )
 def test_the_learning_rate_rises_and_then_falls_along_half_a_cosine(step, progress, expected):
     config = toy(learning_rate=2e-3, warmup_steps=10)
     assert loop.learning_rate(config, step, progress) == pytest.approx(2e-3 * expected)
+
+
+@pytest.mark.parametrize("steps", [40, 200, 2000])
+@pytest.mark.parametrize("warmup_steps", [1, 500, 100_000])
+def test_however_short_a_run_is_it_reaches_its_peak_early_and_rises_to_it_without_a_jump(steps, warmup_steps):
+    config = toy(learning_rate=1e-4, warmup_steps=warmup_steps)
+    rates = [loop.learning_rate(config, step, step / steps) for step in range(steps)]
+    peak = rates.index(max(rates))
+    assert rates[peak] > 0.98e-4 and peak <= 0.03 * steps + 1
+    rise = np.diff(rates[: peak + 1])
+    assert (rise > 0).all() and rise.max(initial=0) <= 1.01e-4 / min(warmup_steps, 0.03 * steps)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 0.99])
@@ -224,9 +238,17 @@ def test_in_mixed_precision_the_network_computes_in_bfloat16_and_keeps_its_weigh
         assert {weight.dtype for weight in run.model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize(("amx", "expected"), [(True, True), (False, False)])
-def test_on_a_cpu_bfloat16_is_used_where_it_is_fast(monkeypatch, amx, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": False, "avx512_f": True}, False),
+        ({}, False),
+    ],
+)
+def test_on_a_cpu_bfloat16_is_used_where_it_is_fast(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert step.uses_bf16(toy(), CPU) is expected
     assert not step.uses_bf16(toy(mixed_precision="no"), CPU)
     assert step.uses_bf16(toy(mixed_precision="bf16"), CPU)
@@ -573,6 +595,68 @@ def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(small_run):
     assert state["counters"]["crops"] == small_run.steps * 4 + 2 * 2
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_a_resume_gives_the_optimizers_applies(small_run, optimizer, monkeypatch):
+    first = replace(small_run, optimizer=optimizer, weight_decay=0.1)
+    loop.fit(first)
+    moments, groups = newest_state(first)["optimizers"][0]["state"], []
+    real = loop.train_step
+
+    def watched(run, *arguments):
+        if not groups:
+            assert_same(run.optimizers[0].state_dict()["state"], moments)
+        groups.extend(dict(group) for group in run.optimizers[0].param_groups)
+        return real(run, *arguments)
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    loop.fit(replace(first, resume=LATEST, steps=10, weight_decay=0.02))
+    assert [group["weight_decay"] for group in groups] == [0.02] * 2
+    state = newest_state(first)
+    assert state["optimizers"][0]["param_groups"][0]["weight_decay"] == state["settings"][-1]["weight_decay"] == 0.02
+
+
+def best_of_a_thousand(config, **counters):
+    """Make a finished run's best PSNR one that nothing reaches; counters of the checkpoint that are None are lost."""
+    path = checkpoint.find_checkpoints(loop.Path(config.output_dir))[-1]
+    state = torch.load(path, weights_only=True)
+    changed = state["counters"] | {"best_psnr": 1000.0} | counters
+    torch.save(state | {"counters": {name: value for name, value in changed.items() if value is not None}}, path)
+
+
+OTHER_VALIDATION = {
+    "other photos": lambda run: {"val": f"{run.data[0]}/train"},
+    "fewer photos": lambda run: {"validation_photos": 1},
+    "cameras too": lambda run: {"camera_share": 0.5},
+}
+
+
+@pytest.mark.parametrize("change", OTHER_VALIDATION.values(), ids=OTHER_VALIDATION)
+def test_a_best_that_was_measured_on_something_else_is_forgotten_and_that_is_said_once(small_run, change, capsys):
+    small_run = replace(small_run, camera_share=0.0)
+    loop.fit(small_run)
+    best_of_a_thousand(small_run)
+    capsys.readouterr()
+    loop.fit(replace(small_run, resume=LATEST, steps=12, **change(small_run)))
+    assert capsys.readouterr().out.count("is forgotten") == 1
+    measured = [line["psnr"] for line in metrics_of(small_run) if line["step"] > 8]
+    assert newest_state(small_run)["counters"]["best_psnr"] == pytest.approx(max(measured), abs=1e-3)
+    training = json.loads(files_of(small_run)["weights/config.json"])["training"]
+    assert training["steps"] > 8 and training["validation_psnr"] == pytest.approx(max(measured), abs=1e-3)
+
+
+@pytest.mark.parametrize("counters", [{}, {"measured_on": None}], ids=["recorded", "of a checkpoint of old"])
+def test_a_best_that_was_measured_on_the_same_photos_stays(small_run, counters, capsys):
+    loop.fit(replace(small_run, camera_share=0.25))
+    best_of_a_thousand(small_run, **counters)
+    weights = files_of(small_run)["weights/model.safetensors"]
+    changes = {"camera_share": 0.5, "batch_size": 2, "val": f"{small_run.data[0]}/val"}
+    loop.fit(replace(small_run, resume=LATEST, steps=10, **changes))
+    assert "forgotten" not in capsys.readouterr().out
+    state = newest_state(small_run)["counters"]
+    assert state["best_psnr"] == 1000 and state["measured_on"]
+    assert files_of(small_run)["weights/model.safetensors"] == weights
+
+
 def test_resume_without_a_run_starts_one(small_run):
     loop.fit(replace(small_run, resume=LATEST, steps=2))
     assert newest_state(small_run)["counters"]["step"] == 2
@@ -610,6 +694,27 @@ def test_a_run_starts_from_given_weights(tmp_path):
     assert run.model.training
     with pytest.raises(WeightsError, match="nowhere"):
         loop.start_run(toy(init=str(tmp_path / "nowhere")), CPU)
+
+
+def test_a_run_starts_from_bundled_weights_by_their_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = loop.start_run(toy(init="base"), CPU)
+    assert_same(run.model.state_dict(), denoiser.load("base", device="cpu").weights.model.state_dict())
+
+
+@pytest.mark.parametrize("license", ["cc-by-nc-4.0", ""])
+def test_the_licence_and_the_past_of_what_a_run_started_from_are_kept(small_run, tmp_path, license, monkeypatch):
+    save_weights(trained_model(), tmp_path / "given", {"steps": 7}, license=license)
+    started = replace(small_run, init=str(tmp_path / "given"), validation_steps=100)
+    crash_at_step(7, started, monkeypatch)
+    shutil.rmtree(tmp_path / "given")
+    weights = denoiser.load(loop.fit(replace(started, init=None, resume=LATEST)), device="cpu").weights
+    assert weights.license == json.loads(files_of(started)["weights/config.json"])["license"] == license
+    assert weights.training["started_from"] == {"steps": 7}
+
+
+def test_a_run_of_its_own_is_under_the_project_s_licence(small_run):
+    assert denoiser.load(loop.fit(small_run), device="cpu").weights.license == "apache-2.0"
 
 
 def test_weights_of_another_network_than_model_says_are_refused_to_start_from(tmp_path):

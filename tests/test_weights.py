@@ -348,6 +348,37 @@ def test_a_source_that_can_be_neither_folder_nor_repository_is_refused(hub, sour
     assert hub == []
 
 
+BUNDLED_NAMES = sorted(path.name for path in (Path(__file__).parent.parent / "weights").iterdir())
+
+
+@pytest.mark.parametrize("name", BUNDLED_NAMES)
+def test_a_bundled_model_is_loaded_by_its_name_from_anywhere(hub, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    by_name, by_path = load_weights(name), load_weights(weights.BUNDLED / name)
+    assert by_name.source == name and by_name.training == by_path.training
+    assert all(map(torch.equal, by_name.model.state_dict().values(), by_path.model.state_dict().values()))
+    assert hub == []
+
+
+def test_a_bundled_name_comes_before_a_folder_which_is_meant_by_a_path(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.rename("classic")
+    assert load_weights("classic").training["model"] == "classic"
+    for source in ("./classic", "classic/", Path("classic"), tmp_path / "classic"):
+        assert load_weights(source).training == {"steps": 7}
+
+
+def test_an_unknown_name_is_refused_with_the_bundled_ones(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=f"'clasic' is neither .*: {', '.join(BUNDLED_NAMES)}"):
+        load_weights("clasic")
+    assert hub == []
+
+
+def test_the_default_is_one_of_the_bundled_models():
+    assert load_weights().source == weights.DEFAULT == "photo"
+
+
 @pytest.mark.parametrize("source", [".", "../good", "./"])
 def test_a_folder_is_named_however_it_is_given(folder, source, monkeypatch):
     monkeypatch.chdir(folder)

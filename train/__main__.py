@@ -11,7 +11,7 @@ import torch
 
 from denoiser import MAX_LEVEL, DenoiserError, Photo, load, open_image, save_image
 from denoiser.metrics import SSIM_WINDOW
-from denoiser.weights import BUNDLED
+from denoiser.weights import DEFAULT, bundled_names, model_folder
 
 from .benchmark import benchmark, costs_table
 from .card import save_results
@@ -28,13 +28,14 @@ from .speed import training_speed
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train", description="Train, measure and publish a denoiser.")
     commands = parser.add_subparsers(dest="command", required=True)
+    models = f"{', '.join(bundled_names())}, a model folder or a Hub repository (default: {DEFAULT})"
 
     fitting = commands.add_parser("fit", help="train a network; flags not given keep the recipe of --model")
     add_flags(fitting)
     fitting.set_defaults(run=run_fit)
 
     evaluating = commands.add_parser("evaluate", help="measure a denoiser on clean photos with noise put on them")
-    evaluating.add_argument("--model", default=str(BUNDLED), help="a model folder or a Hub repository")
+    evaluating.add_argument("--model", default=DEFAULT, help=models)
     evaluating.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     evaluating.add_argument("--data", nargs="+", default=[], type=Path, help="folders of clean photos, one set each")
     evaluating.add_argument(
@@ -77,14 +78,14 @@ def main(arguments: list[str] | None = None) -> int:
     picturing = commands.add_parser("picture", help="show a photo with noise, denoised and as it was, side by side")
     picturing.add_argument("photo", type=Path, help="a clean photo")
     picturing.add_argument("--level", type=float, default=25, help="noise level to add (default: 25)")
-    picturing.add_argument("--model", default=str(BUNDLED), help="a model folder or a Hub repository")
+    picturing.add_argument("--model", default=DEFAULT, help=models)
     picturing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
     picturing.set_defaults(run=run_picture)
 
     showing = commands.add_parser("sheet", help="show noisy photos as they are, denoised, and what was removed, at 1:1")
     showing.add_argument("photos", nargs="+", type=Path, help="noisy photos")
     showing.add_argument("--side", type=int, default=320, help="pixels a side that are shown of each (default: 320)")
-    showing.add_argument("--model", default=str(BUNDLED), help="a model folder or a Hub repository")
+    showing.add_argument("--model", default=DEFAULT, help=models)
     showing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
     showing.set_defaults(run=run_sheet)
 
@@ -119,7 +120,7 @@ def run_fit(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    if options.save and not Path(options.model).is_dir():
+    if options.save and not model_folder(options.model):
         raise ConfigError(f"--save needs a model folder, which {options.model} isn't; use --json for a Hub repository")
     for level in options.levels:
         if not 0 <= level <= MAX_LEVEL:
@@ -146,7 +147,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if options.json:
         options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")
     if options.save:
-        save_results(options.model, results)
+        save_results(model_folder(options.model), results)
 
 
 def run_experiments(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from denoiser.weights import load_weights
+from denoiser.weights import Weights, load_weights
 
 from .evaluate import Result, markdown_table, network_size
 from .sources import HUB
@@ -61,16 +61,15 @@ def write_card(folder: str | Path) -> None:
     rows = json.loads(results_path.read_text(encoding="utf-8")) if results_path.is_file() else []
     results = [Result.from_json(row) for row in rows]
     pictures = [f"![{text}]({name})" for name, text in PICTURES.items() if (folder / name).is_file()]
-    card = card_text(name_of(folder), weights.training, network_size(weights.model), results, pictures)
+    card = card_text(name_of(folder), weights, results, pictures)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
-def card_text(
-    name: str, training: dict[str, Any], size: tuple[float, float], results: list[Result], pictures: list[str]
-) -> str:
+def card_text(name: str, weights: Weights, results: list[Result], pictures: list[str]) -> str:
     """The model card in the Hub's form: metadata with every result, then what a person wants to know."""
+    training = weights.training
     metadata = ModelCardData(
-        license="apache-2.0",
+        license=weights.license or None,
         library_name="pytorch",
         pipeline_tag="image-to-image",
         tags=["image-denoising", "image-restoration", "blind-denoising", "autoencoder"],
@@ -79,7 +78,7 @@ def card_text(
         model_name=f"photo-denoiser {name}",
         eval_results=_eval_results(results) or None,
     )
-    parameters, gmac = size
+    parameters, gmac = network_size(weights.model)
     table = markdown_table(results) if results else "Not measured yet: `python -m train evaluate --save` fills this in."
     if any(row.dataset == "cbsd68" for row in results):
         table += f"\n\n{PEERS}"
@@ -115,7 +114,7 @@ the level. "unclipped" is the protocol of the literature, "8-bit" the same noise
 {CAMERA_LIMITS if _saw_cameras(training) else GAUSSIAN_LIMITS}
 
 ## Licence
-The weights and the code are under Apache-2.0. {_terms_text(training)}
+The licence of the weights: {weights.license or "not recorded"}. That of the code: apache-2.0. {_terms_text(training)}
 """
 
 

@@ -87,7 +87,7 @@ def save_chart(figure: Any, path: Path) -> None:
 
 def own_psnr(name: str) -> float:
     """The blind PSNR of the bundled weights of that name, as `evaluate --save` left it beside them."""
-    path = BUNDLED.parent / name / RESULTS_FILE
+    path = BUNDLED / name / RESULTS_FILE
     rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     for row in map(Result.from_json, rows):
         if (row.dataset, row.noise, row.level, row.told) == (DATASET, "unclipped", LEVEL, False):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import fsync
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -19,10 +20,12 @@ from tqdm import tqdm
 
 from denoiser import DenoiserError
 from denoiser.model import DenoisingAutoencoder
+from denoiser.weights import LICENSE
 
 from .config import LATEST, ConfigError
 
-COUNTERS = ("step", "crops", "seconds", "skipped", "validated_step", "best_psnr")
+COUNTERS = ("step", "crops", "seconds", "skipped", "validated_step", "best_psnr", "measured_on")
+ORIGIN = ("started_from", "license")  # checkpoints of old don't have it
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)\.pt")
 
 
@@ -43,8 +46,10 @@ class Run:
     skipped_in_a_row: int = 0
     settings: list[dict[str, object]] = field(default_factory=list)  # the first ones, then what was changed, from_step
     started_from: dict[str, object] | None = None  # how the weights of --init had been trained
+    license: str = LICENSE  # of the weights: that of --init's, empty where they don't say
     validated_step: int = -1  # the last step that was validated
     best_psnr: float = -math.inf
+    measured_on: str = ""  # a fingerprint of what that was measured on; empty where a checkpoint of old doesn't say
 
     @property
     def measured_model(self) -> DenoisingAutoencoder:
@@ -86,6 +91,7 @@ def save_checkpoint(run: Run, folder: Path, limit: int) -> Path:
         "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
         "settings": run.settings,
         "counters": {name: getattr(run, name) for name in COUNTERS},
+        "origin": {name: getattr(run, name) for name in ORIGIN},
     }
     folder.mkdir(parents=True, exist_ok=True)
     path, partial = folder / f"checkpoint-{run.step:07d}.pt", folder / "checkpoint.partial"
@@ -147,9 +153,17 @@ def load_checkpoint(run: Run, path: Path) -> None:
         if run.average is not None:
             run.average.load_state_dict(state["average"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            _load_optimizer(optimizer, saved)
         run.settings, counters = state["settings"], state["counters"]
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is a checkpoint of another kind of run; resume with its own settings") from error
-    for name, value in counters.items():
+    for name, value in (counters | state.get("origin", {})).items():
         setattr(run, name, value)
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Take over the moments; the settings stay those that the run was given, but for the rate, which each step sets."""
+    given = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, settings in zip(optimizer.param_groups, given, strict=True):
+        group.update(settings)

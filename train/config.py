@@ -64,7 +64,7 @@ class TrainConfig:
     optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
     learning_rate: float = setting(4e-4, "peak learning rate")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")
-    warmup_steps: int = setting(500, "steps over which the learning rate rises from zero")
+    warmup_steps: int = setting(500, "steps over which the learning rate rises, at most 3 % of the run")
     schedule: str = setting("cosine", "learning rate after the warm-up", ("cosine", "constant"))
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0 leaves them alone")
     ema_decay: float = setting(0.999, "decay of the averaged weights, which are what is measured and kept; 0: none")

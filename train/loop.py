@@ -28,6 +28,8 @@ from .sources import open_training_data
 from .step import MAX_SKIPPED, make_objective, train_step
 from .validation import METRICS_FILE, WEIGHTS_FOLDER, forget_later_metrics, note_settings, read_metrics, validate
 
+WARMUP_SHARE = 0.03  # of a run, at most: a short one would be over before --warmup-steps are
+
 
 def fit(config: TrainConfig) -> Path:
     """Train as the config says; returns the folder of the best weights, output_dir/weights.
@@ -126,10 +128,10 @@ def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoenc
     """A run at step 0, the same for the same seed; of a new network of the config's kind if none is given."""
     torch.manual_seed(config.seed)  # initialisation draws from PyTorch's default generator
     model = model or DenoisingAutoencoder(PRESETS[config.model])
-    started_from = None
+    origin = {}
     if config.init:
         weights = load_weights(config.init)
-        model, started_from = weights.model, weights.training
+        model, origin = weights.model, {"started_from": weights.training, "license": weights.license}
         if model.config.architecture != PRESETS[config.model].architecture:
             raise ConfigError(
                 f"--init {config.init} is a {model.config.architecture} network, not --model {config.model}"
@@ -142,7 +144,7 @@ def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoenc
     average = None
     if config.ema_decay:
         average = AveragedModel(model, multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
-    return Run(model, average, make_optimizers(model, config), started_from=started_from)
+    return Run(model, average, make_optimizers(model, config), **origin)
 
 
 def _ema(decay: float) -> object:
@@ -167,7 +169,10 @@ def run_progress(config: TrainConfig, run: Run) -> float:
 
 
 def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
-    """The rate for a step: a linear warm-up, then half a cosine down to zero, or constant."""
-    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    """The rate for a step: a linear warm-up, then half a cosine down to zero, or constant.
+
+    progress is that of the run, from 0 to 1. A warm-up that is longer than WARMUP_SHARE of the run is cut to that.
+    """
+    warmup = min(1.0, max((step + 1) / config.warmup_steps, progress / WARMUP_SHARE)) if config.warmup_steps else 1.0
     decay = 0.5 * (1 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1.0
     return config.learning_rate * warmup * decay

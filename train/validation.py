@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -59,13 +60,31 @@ def validate(
             file.write(json.dumps(line) + "\n")
         with best_effort("the picture grid"):
             save_grid(denoiser, photos, output / f"grid-{run.step:06d}.png")
+        forget_incomparable_best(run, photos, config)
         if scores["psnr"] > run.best_psnr:
             with best_effort("the best weights"):
                 facts = training_facts(run, config) | {"validation_psnr": round(scores["psnr"], 3)}
-                save_weights(run.measured_model, output / WEIGHTS_FOLDER, facts)
+                save_weights(run.measured_model, output / WEIGHTS_FOLDER, facts, run.license)
                 run.best_psnr = scores["psnr"]
     run.model.train()
     return scores
+
+
+def forget_incomparable_best(run: Run, photos: list[np.ndarray], config: TrainConfig) -> None:
+    """Forget the best PSNR so far where it was measured on other photos or other noise, and say so."""
+    measured_on = validation_fingerprint(photos, config)
+    if run.measured_on not in ("", measured_on):
+        run.best_psnr = -math.inf
+        tqdm.write("what is validated on is not what it was: the best PSNR so far is forgotten")
+    run.measured_on = measured_on
+
+
+def validation_fingerprint(photos: list[np.ndarray], config: TrainConfig) -> str:
+    """The same for the same photos and those settings that photo_scores depends on: only then PSNRs compare."""
+    digest = hashlib.sha256(repr(bool(config.camera_share)).encode())
+    for photo in photos:
+        digest.update(repr(photo.shape).encode() + photo.tobytes())
+    return digest.hexdigest()
 
 
 def photo_scores(denoiser: Denoiser, photo: np.ndarray, seed: int, config: TrainConfig) -> dict[str, float]:
