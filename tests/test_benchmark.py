@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from train import benchmark, step
 from train.__main__ import main
-from train.evaluate import network_size
-from train.speed import training_speed
+from train.fit import step
+from train.lab.training_speed import training_speed
+from train.measure import benchmark
+from train.measure.evaluate import network_size
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from denoiser import Photo, save_image
-from train import bsds500
 from train.config import ConfigError
+from train.data import bsds500
 
 COUNTS = {"train": 200, "val": 100, "test": 200}
 IMAGES = "BSR/BSDS500/data/images"

@@ -6,9 +6,9 @@ import torch
 from gradio import media
 
 import denoiser
-from denoiser import noise
 from denoiser.tiling import OVERLAP, tiled
 from denoiser.weights import BUNDLED, PLAIN_GIT_BYTES
+from train.data.camera import photograph
 
 FOLDERS = sorted(BUNDLED.iterdir())
 
@@ -93,7 +93,7 @@ def as_taken(photo, seed):
     """A photo as one of the simulated cameras takes it: uint8, of even sides."""
     even = photo.pixels[: photo.height // 2 * 2, : photo.width // 2 * 2]
     clean = torch.from_numpy(even).permute(2, 0, 1)[None].float() / 255
-    taken = noise.camera(clean, torch.Generator().manual_seed(seed))[0][0]
+    taken = photograph(clean, torch.Generator().manual_seed(seed))[0][0]
     return (taken.permute(1, 2, 0) * 255).round().byte().numpy()
 
 

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from denoiser import camera
+from train.data import camera, colour
 
 NO_RETOUCHING = {"luma_blur": 0.0, "chroma_blur": 0.0, "sharpening": 0.0}
 COLORS = torch.tensor([0.3, 0.5, 0.4]).view(1, 3, 1, 1)
@@ -117,11 +117,11 @@ def test_srgb_is_undone_and_is_srgb():
 def test_the_colour_matrix_is_undone_and_leaves_grey_alone():
     to_sensor = cameras(50).to_sensor
     pixels = torch.rand(50, 3, 8, 8, generator=generator())
-    seen = camera.mix(pixels, to_sensor)
+    seen = colour.mix(pixels, to_sensor)
     assert (seen - pixels).abs().mean() > 0.05
-    torch.testing.assert_close(camera.mix(seen, torch.linalg.inv(to_sensor)), pixels, atol=1e-5, rtol=0)
+    torch.testing.assert_close(colour.mix(seen, torch.linalg.inv(to_sensor)), pixels, atol=1e-5, rtol=0)
     grey = torch.full((50, 3, 2, 2), 0.4)
-    torch.testing.assert_close(camera.mix(grey, to_sensor), grey)
+    torch.testing.assert_close(colour.mix(grey, to_sensor), grey)
 
 
 def test_gains_are_undone_below_the_highlights():
@@ -226,9 +226,9 @@ def test_no_blur_is_the_identity(photo_tensor):
 
 
 def test_retouching_blurs_chroma_and_sharpens_luma_apart():
-    to_ycc = camera.constant(camera.RGB_TO_YCC, COLORS)
+    to_ycc = colour.constant(colour.RGB_TO_YCC, COLORS)
     noisy = 0.5 + 0.05 * torch.randn(1, 3, 64, 64, generator=generator())
-    luma, *chroma = camera.mix(noisy, to_ycc)[0]
+    luma, *chroma = colour.mix(noisy, to_ycc)[0]
     for fixed, luma_factor, chroma_factor in [
         ({}, (0.999, 1.001), (0.999, 1.001)),
         ({"chroma_blur": 2.0}, (0.999, 1.001), (0.1, 0.2)),
@@ -236,7 +236,7 @@ def test_retouching_blurs_chroma_and_sharpens_luma_apart():
         ({"sharpening": 0.5}, (1.3, 1.5), (0.999, 1.001)),
     ]:
         retouched = camera.retouch(noisy, cameras(1, **NO_RETOUCHING | fixed))
-        new_luma, *new_chroma = camera.mix(retouched, to_ycc)[0]
+        new_luma, *new_chroma = colour.mix(retouched, to_ycc)[0]
         assert luma_factor[0] < new_luma.std() / luma.std() < luma_factor[1]
         for before, after in zip(chroma, new_chroma, strict=True):
             assert chroma_factor[0] < after.std() / before.std() < chroma_factor[1]
@@ -248,11 +248,11 @@ def test_no_noise_reduction_is_the_identity(photo_tensor):
 
 
 def test_noise_reduction_takes_its_share_of_the_fine_grain_and_leaves_the_coarse():
-    to_ycc = camera.constant(camera.RGB_TO_YCC, COLORS)
+    to_ycc = colour.constant(colour.RGB_TO_YCC, COLORS)
     error = 0.05 * torch.randn(1, 3, 256, 256, generator=generator())
     shots = cameras(1, luma_reduction=0.6, luma_reach=1.0, chroma_reduction=0.9, chroma_reach=2.0)
     reduced = camera.reduce_noise(error, shots)
-    spectra = [torch.fft.rfft2(camera.mix(noise, to_ycc)).abs().square()[0] for noise in (error, reduced)]
+    spectra = [torch.fft.rfft2(colour.mix(noise, to_ycc)).abs().square()[0] for noise in (error, reduced)]
     before, after = (spectrum[..., torch.fft.rfftfreq(256) > 0.4].sum((1, 2)) for spectrum in spectra)
     left = 1 - torch.tensor([0.6, 0.9, 0.9])
     torch.testing.assert_close(after / before, left.square(), rtol=0.05, atol=0)

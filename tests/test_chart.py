@@ -2,9 +2,9 @@
 
 import pytest
 
-from train import chart
-from train.benchmark import NETWORKS, Cost
 from train.config import ConfigError
+from train.measure import chart
+from train.measure.benchmark import NETWORKS, Cost
 
 
 def test_every_network_gets_a_point(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from toy_training import TOY, flags, newest_state, tensors_of
 
-from train import loop, validation
-from train.distributed import World
+from train.fit import loop, validation
+from train.fit.distributed import World
 
 PROCESSES = 2
 

@@ -12,7 +12,7 @@ from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import Weights, save_weights
 from train.__main__ import main
 from train.config import ConfigError
-from train.evaluate import (
+from train.measure.evaluate import (
     LEVELS,
     REAL,
     Result,

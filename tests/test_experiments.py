@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from denoiser.model import DenoisingAutoencoder, ModelConfig
-from train import experiments
 from train.__main__ import main
 from train.config import ConfigError, TrainConfig
-from train.dead_leaves import dead_leaves
-from train.evaluate import network_size
-from train.experiments import VARIANTS, Outcome, Variant, experiment, outcomes_table
+from train.data.dead_leaves import dead_leaves
+from train.lab import experiments
+from train.lab.experiments import VARIANTS, Outcome, Variant, experiment, outcomes_table
+from train.measure.evaluate import network_size
 
 TINY = ModelConfig(widths=(16, 24), encoder_blocks=(1, 1), decoder_blocks=(1,))
 NOISY = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))

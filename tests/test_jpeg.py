@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from denoiser.jpeg import jpeg
+from train.data.jpeg import jpeg
 
 
 def per_picture(value, count=1):

@@ -17,10 +17,10 @@ import denoiser
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
 from train.__main__ import main
-from train.card import save_results, write_card
 from train.config import ConfigError
-from train.evaluate import Result
-from train.push import CHECKOUT, FILES, push
+from train.measure.evaluate import Result
+from train.publish.card import save_results, write_card
+from train.publish.push import CHECKOUT, FILES, push
 
 TINY = ModelConfig(widths=(4, 8), encoder_blocks=(1, 1), decoder_blocks=(1,))
 FACTS = {

@@ -10,11 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy_training import flags
 
 import denoiser
-from train import loop
 from train.__main__ import main
-from train.chart import draw_curve
-from train.report import EVERY
-from train.validation import read_metrics
+from train.fit import loop
+from train.fit.progress import EVERY
+from train.fit.validation import read_metrics
+from train.measure.chart import draw_curve
 
 NAMES = {"loss", "psnr_of_crops", "learning_rate", "images_per_second"}
 
@@ -22,7 +22,7 @@ NAMES = {"loss", "psnr_of_crops", "learning_rate", "images_per_second"}
 @pytest.fixture
 def reported_run(toy_run, monkeypatch):
     """Twelve steps, of which the sixth and the last are shown."""
-    monkeypatch.setattr("train.report.EVERY", 6)
+    monkeypatch.setattr("train.fit.progress.EVERY", 6)
     return toy_run
 
 

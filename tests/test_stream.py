@@ -14,12 +14,15 @@ from PIL import Image
 
 from denoiser import Photo, save_image
 from denoiser.errors import ImageError
-from train import data, hub_data, sources, stream
 from train.config import ConfigError, TrainConfig
-from train.data import PhotoSet
-from train.sources import Picture, local_files, open_training_data
-from train.stream import PhotoStream, in_turns, shuffled
-from train.threads import in_threads
+from train.data import hub_dataset as hub_data
+from train.data import photo_stream as stream
+from train.data import photos as data
+from train.data import sources
+from train.data.photo_stream import PhotoStream, in_turns, shuffled
+from train.data.photos import PhotoSet
+from train.data.read_ahead import in_threads
+from train.data.sources import Picture, local_files, open_training_data
 
 SIDE, SLOTS, CROP = 16, 5, 8
 

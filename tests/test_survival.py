@@ -16,10 +16,10 @@ import torch
 from toy_training import TOY, flags, newest_state, tensors_of
 
 import denoiser
-from train import checkpoint, loop, step, validation
 from train.__main__ import main
 from train.config import LATEST, ConfigError
-from train.data import PhotoSet
+from train.data.photos import PhotoSet
+from train.fit import checkpoint, loop, step, validation
 
 CPU = torch.device("cpu")
 SIGKILLED = -signal.SIGKILL
@@ -36,12 +36,12 @@ def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_r
     whole = replace(toy_run, output_dir=str(tmp_path / "whole"))
     loop.fit(whole)
     kills = [
-        "train.loop train_step 2",  # before anything was saved
-        "train.checkpoint fsync 1",  # half of the second checkpoint is written
-        "train.validation save_grid 1",
-        "train.validation save_weights 1",
-        "train.checkpoint fsync 0",  # half of the next one
-        "train.loop draw_curve 0",  # all but done
+        "train.fit.loop train_step 2",  # before anything was saved
+        "train.fit.checkpoint fsync 1",  # half of the second checkpoint is written
+        "train.fit.validation save_grid 1",
+        "train.fit.validation save_weights 1",
+        "train.fit.checkpoint fsync 0",  # half of the next one
+        "train.fit.loop draw_curve 0",  # all but done
     ]
     for number, kill in enumerate(kills):
         killed = command(replace(toy_run, resume=LATEST if number else None), KILL_AT=kill)

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from denoiser import Photo, noise, save_image
-from train import bsds500, data, dead_leaves
-from train.batches import (
+from train.config import ConfigError, TrainConfig
+from train.data import bsds500, dead_leaves
+from train.data import photos as data
+from train.data.batches import (
     add_noise,
     classic_augmentation,
     clean_crops,
@@ -17,9 +19,9 @@ from train.batches import (
     draw_told,
     gaussian_batch,
 )
-from train.config import ConfigError, TrainConfig
-from train.data import PhotoSet
-from train.sources import load_photos, open_training_data
+from train.data.noise_level import local_sigma
+from train.data.photos import PhotoSet
+from train.data.sources import load_photos, open_training_data
 
 SIZES = [(16, 16), (17, 40), (33, 18), (20, 19)]  # height, width
 
@@ -245,9 +247,7 @@ def test_a_batch_holds_crops_as_uploads_have_them_gaussian_and_clean_ones_in_the
         assert batch.clean.shape == batch.noisy.shape == (16, 3, 16, 16)
         uploaded = batch.clean.mean(dim=(1, 2, 3)) > 150 / 255
         error = batch.noisy - batch.clean
-        torch.testing.assert_close(
-            batch.sigma[uploaded], noise.local_sigma(error[uploaded]).expand_as(batch.sigma[uploaded])
-        )
+        torch.testing.assert_close(batch.sigma[uploaded], local_sigma(error[uploaded]).expand_as(batch.sigma[uploaded]))
         untouched = (error == 0).flatten(1).all(dim=1) & ~uploaded
         assert (batch.sigma[untouched] == 0).all()
         assert (batch.sigma[~untouched & ~uploaded] > 0).all()

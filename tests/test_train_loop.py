@@ -17,12 +17,12 @@ import denoiser
 from denoiser import Photo, WeightsError, save_image
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
-from train import checkpoint, loop, step, validation
 from train.__main__ import main
-from train.batches import add_noise, clean_crops, draw_sigma
 from train.config import LATEST, RECIPES, ConfigError, TrainConfig
-from train.data import PhotoSet
-from train.loss import ESTIMATE_FLOOR, LEVEL_FLOOR, quantile_loss, training_loss
+from train.data.batches import add_noise, clean_crops, draw_sigma
+from train.data.photos import PhotoSet
+from train.fit import checkpoint, loop, step, validation
+from train.fit.loss import ESTIMATE_FLOOR, LEVEL_FLOOR, quantile_loss, training_loss
 
 CPU = torch.device("cpu")
 GAUSSIAN = {"camera_share": 0.0, "clean_share": 0.0, "grey_share": 0.0, "partial_share": 0.0}  # noise alone
@@ -339,7 +339,7 @@ def test_the_estimator_learns_a_quantile(batch, quantile, monkeypatch):
     clean, noisy, _ = batch
     sigma = torch.linspace(0.1, 0.2, 101).view(-1, 1, 1, 1)
     clean, noisy = clean[:1].expand(101, -1, -1, -1), noisy[:1].expand(101, -1, -1, -1)
-    monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 1e6)
+    monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", 1e6)
     model, told = trained_model(), torch.ones_like(sigma, dtype=torch.bool)
 
     def loss_at(estimate):
@@ -366,7 +366,7 @@ def test_the_body_learns_from_the_picture_alone(batch, monkeypatch):
     clean, noisy, sigma = batch
     model = trained_model()
     first = gradients(model.body, model, clean, noisy, sigma, everything(False), toy())
-    monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 100.0)
+    monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", 100.0)
     assert_same(gradients(model.body, model, clean, noisy, sigma, everything(False), toy()), first)
 
 
@@ -381,7 +381,7 @@ def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
     classic = DenoisingAutoencoder(CLASSIC).eval()
     loss, restored = training_loss(classic, clean, noisy, sigma, everything(True), config)
     assert torch.equal(restored, classic(noisy)) and torch.allclose(loss, reference(restored, clean))
-    monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 0.0)
+    monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", 0.0)
     loss, restored = training_loss(trained_model(), clean, noisy, sigma, everything(True), config)
     assert torch.allclose(loss, reference(restored, clean))
 
@@ -404,7 +404,7 @@ def test_told_crops_are_restored_with_the_level_that_they_are_given(batch):
 def test_a_shift_of_the_colours_counts_by_its_weight(batch, monkeypatch):
     clean, noisy, sigma = batch
     config = toy(loss="mse", balance_levels=False, drift_weight=20.0)
-    monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 0.0)
+    monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", 0.0)
     losses = []
     for shift in (0.0, 0.01):
         model = trained_model()
@@ -417,7 +417,7 @@ def test_a_shift_of_the_colours_counts_by_its_weight(batch, monkeypatch):
 @pytest.mark.parametrize(("name", "power", "exponent"), [("l1", 1, -0.5), ("mse", 2, -1)])
 def test_balanced_levels_count_errors_relative_to_the_noise(batch, monkeypatch, name, power, exponent):
     clean, noisy, sigma = batch
-    monkeypatch.setattr("train.loss.ESTIMATOR_WEIGHT", 0.0)
+    monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", 0.0)
     loss, restored = training_loss(trained_model(), clean, noisy, sigma, everything(True), toy(loss=name))
     weights = (sigma.flatten() + LEVEL_FLOOR) ** exponent
     errors = ((restored - clean).abs() ** power).mean(dim=(1, 2, 3))

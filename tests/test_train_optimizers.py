@@ -3,7 +3,7 @@ import torch
 
 from denoiser.model import PRESETS, DenoisingAutoencoder
 from train.config import RECIPES
-from train.optimizers import Muon, make_optimizers, orthogonalize
+from train.fit.optimizers import Muon, make_optimizers, orthogonalize
 
 
 @pytest.mark.parametrize("name", RECIPES)

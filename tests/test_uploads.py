@@ -5,9 +5,9 @@ import pytest
 import torch
 from skimage.restoration import denoise_bilateral
 
-from denoiser import camera, noise
-from train import uploads
-from train.data import PhotoSet
+from denoiser import noise
+from train.data import colour, uploads
+from train.data.photos import PhotoSet
 
 
 def generator(seed=0):
@@ -71,7 +71,7 @@ def test_a_share_of_the_pictures_is_changed_and_no_other(share):
 
 def test_grain_is_in_luma_or_chroma_or_both_and_correlated():
     noisy, clean = uploads.grain(torch.full((400, 3, 64, 64), 0.5), generator())
-    luma, *chroma = camera.mix(noisy - clean, camera.constant(camera.RGB_TO_YCC, clean)).transpose(0, 1)
+    luma, *chroma = colour.mix(noisy - clean, colour.constant(colour.RGB_TO_YCC, clean)).transpose(0, 1)
     strength = [255 * plane.square().mean(dim=(1, 2)).sqrt() for plane in (luma, *chroma)]
     only_luma = (strength[1] < 0.5) & (strength[2] < 0.5)
     only_chroma = strength[0] < 0.5

@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from denoiser import Photo, save_image
 from denoiser.model import ModelConfig
-from train import loop
 from train.__main__ import main
-from train.checkpoint import find_checkpoints
 from train.config import TrainConfig
+from train.fit import loop
+from train.fit.checkpoint import find_checkpoints
 
 TOY = Path(__file__).resolve()
 TINY = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))

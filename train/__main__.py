@@ -13,16 +13,25 @@ from denoiser import MAX_LEVEL, DenoiserError, Photo, load, open_image, save_ima
 from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import DEFAULT, bundled_names, model_folder
 
-from .benchmark import benchmark, costs_table
-from .card import save_results
-from .chart import draw_chart
 from .config import RECIPES, ConfigError, add_flags, config_from_flags
-from .data import photos_below, read_photos, rgb8
-from .evaluate import LEVELS, PROTOCOLS, contact_sheet, load_pairs, markdown_table, measure, measure_pairs, side_by_side
-from .experiments import VARIANTS, experiment, outcomes_table
-from .loop import fit
-from .push import CHECKOUT, files_to_push, push, push_space, space_files
-from .speed import training_speed
+from .data.photos import photos_below, read_photos, rgb8
+from .fit.loop import fit
+from .lab.experiments import VARIANTS, experiment, outcomes_table
+from .lab.training_speed import training_speed
+from .measure.benchmark import benchmark, costs_table
+from .measure.chart import draw_chart
+from .measure.evaluate import (
+    LEVELS,
+    PROTOCOLS,
+    contact_sheet,
+    load_pairs,
+    markdown_table,
+    measure,
+    measure_pairs,
+    side_by_side,
+)
+from .publish.card import save_results
+from .publish.push import CHECKOUT, files_to_push, push, push_space, space_files
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,13 +9,13 @@ from statistics import median
 
 import torch
 
-from .batches import draw_batch
-from .config import TrainConfig
-from .data import PhotoSet
-from .dead_leaves import dead_leaves
-from .loop import start_run
-from .loss import Objective
-from .step import step_generator, train_step, uses_bf16
+from ..config import TrainConfig
+from ..data.batches import draw_batch
+from ..data.dead_leaves import dead_leaves
+from ..data.photos import PhotoSet
+from ..fit.loop import start_run
+from ..fit.loss import Objective
+from ..fit.step import step_generator, train_step, uses_bf16
 
 PHOTOS, SIDE = 8, 320  # what the photos show doesn't matter here
 STEPS = 5  # between two looks at the clock

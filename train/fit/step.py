@@ -16,10 +16,10 @@ from denoiser import metrics
 from denoiser.inference import has_fast_bfloat16
 from denoiser.model import DenoisingAutoencoder
 
-from .batches import draw_batch, draw_told
+from ..config import TrainConfig
+from ..data.batches import draw_batch, draw_told
+from ..data.photos import PhotoSet
 from .checkpoint import Run
-from .config import TrainConfig
-from .data import PhotoSet
 from .distributed import World
 from .loss import Objective
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .config import ConfigError
+from ..config import ConfigError
 
 URL = "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz"
 MEMBERS = "BSR/BSDS500/data/images/"

@@ -15,16 +15,16 @@ from tqdm import tqdm
 from denoiser.model import PRESETS, DenoisingAutoencoder
 from denoiser.weights import load_weights
 
-from .card import write_card
-from .chart import draw_curve
+from ..config import ConfigError, TrainConfig
+from ..data.sources import open_training_data
+from ..measure.chart import draw_curve
+from ..publish.card import write_card
+from ..publish.push import push
 from .checkpoint import Run, best_effort, find_checkpoints, resume_run, save_checkpoint
-from .config import ConfigError, TrainConfig
 from .distributed import joined_world
 from .interrupt import catch_interrupts
 from .optimizers import make_optimizers
-from .push import push
-from .report import Report
-from .sources import open_training_data
+from .progress import Report
 from .step import MAX_SKIPPED, make_objective, train_step
 from .validation import METRICS_FILE, WEIGHTS_FOLDER, forget_later_metrics, note_settings, read_metrics, validate
 

@@ -2,7 +2,7 @@
 
 A developed picture is taken back to what the sensor saw (`unprocess`), where noise is independent from site to site,
 and developed again (`develop`), which colours the noise as it does in real photos: after Brooks et al. 2019,
-"Unprocessing Images for Learned Raw Denoising". noise.camera puts it together.
+"Unprocessing Images for Learned Raw Denoising". `photograph` puts it together.
 
 Pixels are float32 of shape (N, 3, H, W), RGB unless said otherwise, with values in [0, 1]. Everything that differs
 between cameras or shots is in a Camera, drawn once per picture; nothing else is random.
@@ -15,6 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from denoiser import noise
+
+from .colour import RGB_TO_YCC, YCC_TO_RGB, constant, mix
+from .jpeg import jpeg
+from .noise_level import local_mean
 
 # Linear sRGB to XYZ (D65), from IEC 61966-2-1.
 SRGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
@@ -39,10 +45,6 @@ CORNERS = ((0, 0, 0, 0, 0), (0, 2, 0, 2, 0), (0, 0, 0, 0, 0), (0, 2, 0, 2, 0), (
 CROSS_GRADIENT = ((0, 0, -1, 0, 0), (0, 0, 0, 0, 0), (-1, 0, 4, 0, -1), (0, 0, 0, 0, 0), (0, 0, -1, 0, 0))
 BESIDE_GRADIENT = ((0, 0, 0.5, 0, 0), (0, -1, 0, -1, 0), (-1, 0, 5, 0, -1), (0, -1, 0, -1, 0), (0, 0, 0.5, 0, 0))
 CORNERS_GRADIENT = ((0, 0, -1.5, 0, 0), (0, 0, 0, 0, 0), (-1.5, 0, 6, 0, -1.5), (0, 0, 0, 0, 0), (0, 0, -1.5, 0, 0))
-
-# Y, Cb and Cr of a picture file, with Cb and Cr around zero: JFIF, i.e. BT.601 at full range.
-RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-YCC_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,32 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
         quality=(100 - 40 * uniform(0, 1) ** 3).round(),
         halved_chroma=share(0.5),
     )
+
+
+@torch.no_grad()
+def photograph(pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Photograph sRGB pictures, (N, 3, H, W) with even H and W, with a random camera each: (noisy, clean), float32.
+
+    Both went through the same lens, sensor colours, demosaicing, smoothing and sharpening. Only `noisy` has the
+    sensor's noise, reduced as cameras do it, is rounded to multiples of 1/255 and, in most pictures, has the traces of
+    JPEG. A network that learns to take one to the other leaves sharpness as it is. Strong noise darkens a developed
+    picture because tone curves bend; `clean` is darkened equally, so that colours stay as they are. The generator must
+    be on the device of the pixels. Mixed precision does not apply here.
+    """
+    with torch.autocast(pixels.device.type, enabled=False):
+        shots = draw_camera(pixels.shape[0], generator)
+        light = blur(unprocess(pixels.float(), shots), shots.optics)
+        error = noise.poisson_gaussian(light, shots.shot, shots.read, generator) - light
+        rows = torch.zeros_like(light[:, :1, :, :1])
+        error = error + noise.gaussian(rows, shots.row, generator)
+        clean, noisy, mirrored = (
+            develop(torch.maximum(light + sign * error, shots.black).clamp(max=1), shots) for sign in (0, 1, -1)
+        )
+        # The noise itself cancels in the mean of noisy and mirrored; what is left is the drift of the colours.
+        clean = (clean + local_mean((noisy + mirrored) / 2 - clean)).clamp(0, 1)
+        noisy = (clean + reduce_noise(noisy - clean, shots)).clamp(0, 1)
+        stored = torch.where(shots.compressed, jpeg(noisy, shots.quality, shots.halved_chroma), noisy)
+        return noise.quantize(stored), clean
 
 
 def unprocess(pixels: Tensor, camera: Camera) -> Tensor:
@@ -235,13 +263,3 @@ def blur(pixels: Tensor, sigma: Tensor) -> Tensor:
 
     height, width = pixels.shape[-2:]
     return weights(height) @ pixels @ weights(width).mT
-
-
-def mix(pixels: Tensor, matrix: Tensor) -> Tensor:
-    """New colours of every pixel: matrix @ (red, green, blue), the matrix of shape (3, 3) or (N, 3, 3)."""
-    return (matrix @ pixels.flatten(2)).view_as(pixels)
-
-
-def constant(values: object, like: Tensor) -> Tensor:
-    """Numbers as a tensor, of the type and on the device of another."""
-    return torch.tensor(values, dtype=like.dtype, device=like.device)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .camera import RGB_TO_YCC, YCC_TO_RGB, constant, mix
+from .colour import RGB_TO_YCC, YCC_TO_RGB, constant, mix
 
 # The standard's example tables (ITU-T T.81, annex K.1), which nearly every encoder scales.
 LUMA_STEPS = (

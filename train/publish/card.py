@@ -10,8 +10,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from denoiser.weights import Weights, load_weights
 
-from .evaluate import Result, markdown_table, network_size
-from .sources import HUB
+from ..data.sources import HUB
+from ..measure.evaluate import Result, markdown_table, network_size
 
 RESULTS_FILE, CARD_FILE = "results.json", "README.md"
 PICTURES = {  # shown in the card where they are in the folder

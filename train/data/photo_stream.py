@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from denoiser.errors import ImageError
 
-from .config import ConfigError
-from .data import PhotoSet
-from .threads import in_threads
+from ..config import ConfigError
+from .photos import PhotoSet
+from .read_ahead import in_threads
 
 REGION_SIDE = 512  # pixels; of a smaller photo, all of it
 POOL_BYTES = 768 << 20  # 1024 such regions

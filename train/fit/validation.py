@@ -15,13 +15,13 @@ from tqdm import tqdm
 from denoiser import Denoiser, Photo, metrics, noise, save_image
 from denoiser.weights import Weights, save_weights
 
+from ..config import ConfigError, TrainConfig
+from ..data.photos import PhotoSet
+from ..data.sources import HUB
+from ..data.uploads import upload_pairs
+from ..measure.evaluate import LEVELS, noisy_version, side_by_side
 from .checkpoint import Run, best_effort
-from .config import ConfigError, TrainConfig
-from .data import PhotoSet
 from .distributed import World
-from .evaluate import LEVELS, noisy_version, side_by_side
-from .sources import HUB
-from .uploads import upload_pairs
 
 METRICS_FILE, WEIGHTS_FOLDER = "metrics.jsonl", "weights"
 SIDE = 256  # pixels, at most, of the windows that are measured: photos may have many megapixels

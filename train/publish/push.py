@@ -13,8 +13,8 @@ from huggingface_hub.utils import filter_repo_objects
 
 from denoiser.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 
+from ..config import ConfigError
 from .card import CARD_FILE, PICTURES, RESULTS_FILE, name_of, write_card
-from .config import ConfigError
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
 CHECKOUT = Path(__file__).resolve().parent.parent

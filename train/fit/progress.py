@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..config import ConfigError, TrainConfig
 from .checkpoint import Run
-from .config import ConfigError, TrainConfig
 from .distributed import World
 from .step import Step
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from denoiser.model import DenoisingAutoencoder
 
-from .config import TrainConfig
+from ..config import TrainConfig
 
 HIDDEN_WIDTH = 16  # a convolution between features has at least so many channels on both sides
 

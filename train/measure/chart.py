@@ -10,9 +10,9 @@ from typing import Any
 
 from denoiser.weights import BUNDLED
 
+from ..config import ConfigError
+from ..publish.card import RESULTS_FILE
 from .benchmark import REFERENCE, Cost
-from .card import RESULTS_FILE
-from .config import ConfigError
 from .evaluate import Result
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5)

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from denoiser.errors import ImageError
 from denoiser.image_io import is_photo_name, open_image, to_8bit
 
+from ..config import ConfigError
 from . import bsds500
-from .config import ConfigError
 from .dead_leaves import dead_leaves
-from .threads import in_threads
+from .read_ahead import in_threads
 
 HELD_OUT = 20  # of a plain folder, every 20th photo is kept for validation
 MAX_SET_BYTES = 8 << 30  # decoded photos are held in memory: 8 GiB is about 2.8 gigapixels

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from denoiser import noise
 
-from .config import TrainConfig
-from .data import PhotoSet
+from ..config import TrainConfig
+from .noise_level import local_sigma
+from .photos import PhotoSet
 from .uploads import change_some, grey, partial_mask, upload_pairs
 
 TOLD_SHARE = 0.5  # of the crops are denoised with a given level, the others with the estimate
@@ -42,7 +43,7 @@ def draw_batch(
         noisy, clean = upload_pairs(camera_photos or photos, count, config.crop, config.partial_share, generator)
         chosen = _chosen(count, config.grey_share, generator)
         noisy, clean = (torch.where(chosen, grey(pixels), pixels) for pixels in (noise.quantize(noisy), clean))
-        parts.append(Batch(clean, noise.quantize(noisy), noise.local_sigma(noisy - clean)))
+        parts.append(Batch(clean, noise.quantize(noisy), local_sigma(noisy - clean)))
     if count < config.batch_size:
         parts.append(gaussian_batch(photos, config, config.batch_size - count, generator))
     if len(parts) == 1:

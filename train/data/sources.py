@@ -16,9 +16,11 @@ from tqdm import tqdm
 from denoiser.errors import ImageError
 from denoiser.image_io import image_size
 
-from . import data
-from .config import ConfigError, TrainConfig
-from .data import (
+from ..config import ConfigError, TrainConfig
+from . import photos as data
+from .hub_dataset import open_splits, repository_bytes, share
+from .photo_stream import PhotoFile, PhotoSource, PhotoStream, in_turns, shuffled
+from .photos import (
     HELD_OUT,
     MAX_SET_BYTES,
     PhotoSet,
@@ -29,9 +31,7 @@ from .data import (
     read_photo,
     report_skipped,
 )
-from .hub_data import open_splits, repository_bytes, share
-from .stream import PhotoFile, PhotoSource, PhotoStream, in_turns, shuffled
-from .threads import in_threads
+from .read_ahead import in_threads
 
 HUB = "hub:"
 HUB_RATIO = 16  # a photo's bytes decoded for each of its file's, at most, or about: sizes on the Hub are those of files

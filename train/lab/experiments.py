@@ -22,13 +22,13 @@ from denoiser.inference import pick_device
 from denoiser.model import DenoisingAutoencoder, ModelConfig, ResidualBlock, ResidualBody, initialize_kaiming
 from denoiser.weights import Weights
 
-from .config import ConfigError, TrainConfig
-from .data import PhotoSet
-from .dead_leaves import dead_leaves
-from .evaluate import LEVELS, network_size, noisy_version
-from .loop import learning_rate, run_progress, start_run
-from .sources import load_photos
-from .step import train_step
+from ..config import ConfigError, TrainConfig
+from ..data.dead_leaves import dead_leaves
+from ..data.photos import PhotoSet
+from ..data.sources import load_photos
+from ..fit.loop import learning_rate, run_progress, start_run
+from ..fit.step import train_step
+from ..measure.evaluate import LEVELS, network_size, noisy_version
 
 # Gaussian noise alone, made for minutes.
 RECIPE = TrainConfig(

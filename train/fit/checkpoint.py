@@ -22,7 +22,7 @@ from denoiser import DenoiserError
 from denoiser.model import DenoisingAutoencoder
 from denoiser.weights import LICENSE
 
-from .config import LATEST, ConfigError
+from ..config import LATEST, ConfigError
 
 COUNTERS = ("step", "crops", "seconds", "skipped", "validated_step", "best_psnr", "measured_on")
 ORIGIN = ("started_from", "license")  # checkpoints of old don't have it

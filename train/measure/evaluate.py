@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from denoiser import Denoiser, Photo, metrics, noise, residual
 
-from .config import ConfigError
-from .data import photos_below, read_photos
+from ..config import ConfigError
+from ..data.noise_level import local_sigma
+from ..data.photos import photos_below, read_photos
 
 LEVELS = (15, 25, 50)
 PROTOCOLS = ("unclipped", "8-bit")
@@ -99,7 +100,7 @@ def measure_pairs(
 
 def _true_map(noisy: np.ndarray, clean: np.ndarray) -> Tensor:
     """The noise level map of a pair, as the networks take it."""
-    return noise.local_sigma(_batch(noisy / 255 - clean / 255).float())
+    return local_sigma(_batch(noisy / 255 - clean / 255).float())
 
 
 def load_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[np.ndarray, np.ndarray]]:

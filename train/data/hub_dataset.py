@@ -20,9 +20,9 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 from denoiser.errors import ImageError
 from denoiser.image_io import MAX_FILE_BYTES
 
-from .config import ConfigError
-from .data import read_photo
-from .threads import in_threads
+from ..config import ConfigError
+from .photos import read_photo
+from .read_ahead import in_threads
 
 ROWS_AHEAD = 64  # of a table, fetched before they are wanted
 VALIDATION_SPLITS = ("validation", "val", "test")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from denoiser.model import DenoisingAutoencoder
 
-from .config import TrainConfig
+from ..config import TrainConfig
 
 ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from denoiser import noise
-from denoiser.camera import RGB_TO_YCC, YCC_TO_RGB, blur, constant, mix
-from denoiser.jpeg import jpeg
 
-from .data import PhotoSet
+from .camera import blur, photograph
+from .colour import RGB_TO_YCC, YCC_TO_RGB, constant, mix
+from .jpeg import jpeg
+from .photos import PhotoSet
 
 MARGIN = 16  # pixels simulated beyond a crop, so that it may start anywhere on the grids of Bayer and of JPEG
 GRAIN_SHARE = 0.2  # of the uploads have grain put straight on the picture; the others come from a camera
@@ -59,7 +60,7 @@ def _pairs_at_scale(
     source = min(2 * math.ceil(window / scale / 2), largest)
     crops = photos.crops(count, source, generator)
     grainy = int((_uniform(count, 0, 1, generator) < GRAIN_SHARE).sum())
-    makers = [(crops[:grainy], grain), (crops[grainy:], noise.camera)]
+    makers = [(crops[:grainy], grain), (crops[grainy:], photograph)]
     pairs = [make(part, generator) for part, make in makers if len(part)]
     noisy, clean = (torch.cat(pictures) for pictures in zip(*pairs, strict=True))
     noisy = change_some(noisy, partial_share, generator, lambda some, chosen: in_part(some, clean[chosen], generator))
