@@ -60,8 +60,8 @@ class ModelConfig:
                 raise WeightsError(f"Config field {name!r} is {getattr(self, name)!r}, which no network here can have.")
 
 
-PRESETS = {
-    "base": ModelConfig(),
+NETWORKS = {  # by architecture
+    "residual": ModelConfig(),
     "classic": ModelConfig(
         architecture="classic",
         widths=(64, 64, 128, 128, 256, 512),
@@ -163,7 +163,7 @@ class NoiseLevelEstimator(nn.Module):
 
 
 class ResidualBody(nn.Module):
-    """The `base` autoencoder: picture and noise level map (N, 4, H, W) -> the noise (N, 3, H, W).
+    """The default autoencoder: picture and noise level map (N, 4, H, W) -> the noise (N, 3, H, W).
 
     Nothing runs at full resolution: on a CPU that is where the time goes. The first convolution halves the picture,
     the last transposed one doubles it (kernel 4, stride 2: each output pixel is covered evenly, so no checkerboard).

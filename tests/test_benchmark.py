@@ -43,14 +43,14 @@ def test_twice_the_work_takes_longer_and_the_reference_is_one(monkeypatch):
 @pytest.mark.skipif(not benchmark.CLEAR_REFS.exists(), reason="memory is measured on Linux")
 def test_a_larger_picture_takes_more_memory_whatever_the_parent_holds():
     torch.ones(2**28)  # a gigabyte, which a child's getrusage would count
-    small, large = (benchmark.memory_above_idle("base", side, threads=1) for side in (64, 512))
+    small, large = (benchmark.memory_above_idle("photo", side, threads=1) for side in (64, 512))
     pixels = 3 * 4 * 512**2 / 2**30  # the picture alone
     assert small < large and pixels < large < 1
 
 
 def test_the_table_has_a_row_for_each_network():
-    cost = benchmark.Cost("base", 3_810_000, 8.8, 0.9, 0.152, 0.3)
-    assert benchmark.costs_table([cost]).splitlines()[2] == "| base | 3.81 M | 8.8 | 0.90 | 0.15 | 0.30 |"
+    cost = benchmark.Cost("photo", 3_810_000, 8.8, 0.9, 0.152, 0.3)
+    assert benchmark.costs_table([cost]).splitlines()[2] == "| photo | 3.81 M | 8.8 | 0.90 | 0.15 | 0.30 |"
 
 
 @pytest.mark.parametrize("option", ["--side", "--rounds", "--threads"])

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from denoiser.errors import WeightsError
-from denoiser.model import MAX_LEVELS, PRESETS, DenoisingAutoencoder, ModelConfig, pad_to_multiple
+from denoiser.model import MAX_LEVELS, NETWORKS, DenoisingAutoencoder, ModelConfig, pad_to_multiple
 
 SIZES = [(1, 1), (1, 7), (9, 1), (2, 3), (8, 8), (16, 16), (17, 31), (37, 53), (64, 48)]
 # The reference network as design.md lists it: kind, channels in and out, kernel, stride.
@@ -37,7 +37,7 @@ def picture(*shape, seed=0):
 
 def preset_without_memory(name):
     with torch.device("meta"):
-        return DenoisingAutoencoder(PRESETS[name]).eval()
+        return DenoisingAutoencoder(NETWORKS[name]).eval()
 
 
 def leaves_in_order_of_use(model, pixels):
@@ -165,7 +165,7 @@ def test_padding_only_adds_to_the_right_and_below(size):
 # The presets
 
 
-@pytest.mark.parametrize(("name", "count"), [("base", 2_430_148), ("classic", 7_958_531)])
+@pytest.mark.parametrize(("name", "count"), [("residual", 2_430_148), ("classic", 7_958_531)])
 def test_the_presets_keep_their_parameter_counts(name, count):
     assert sum(value.numel() for value in preset_without_memory(name).parameters()) == count
 
@@ -179,7 +179,7 @@ def test_the_classic_count_is_that_of_its_layer_list():
 
 def test_base_costs_at_most_ten_gmac_at_256():
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        DenoisingAutoencoder(PRESETS["base"]).eval()(torch.zeros(1, 3, 256, 256))
+        DenoisingAutoencoder(NETWORKS["residual"]).eval()(torch.zeros(1, 3, 256, 256))
     assert 1e9 < counter.get_total_flops() / 2 <= 10e9
 
 
@@ -242,7 +242,7 @@ def test_classic_starts_orthogonal(tiny_classic):
 
 
 @pytest.mark.parametrize(
-    "config", [*PRESETS.values(), ModelConfig(widths=(8, 8), encoder_blocks=(0, 1), decoder_blocks=(3,))]
+    "config", [*NETWORKS.values(), ModelConfig(widths=(8, 8), encoder_blocks=(0, 1), decoder_blocks=(3,))]
 )
 def test_a_config_survives_json(config):
     again = ModelConfig(**json.loads(json.dumps(dataclasses.asdict(config))))
@@ -252,7 +252,7 @@ def test_a_config_survives_json(config):
 
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        PRESETS["base"].dropout = 0.5
+        NETWORKS["residual"].dropout = 0.5
 
 
 RESIDUAL_FAULTS = [
@@ -301,8 +301,8 @@ CLASSIC_FAULTS = [
 
 @pytest.mark.parametrize(
     ("preset", "field", "value"),
-    [("base", *fault) for fault in RESIDUAL_FAULTS] + [("classic", *fault) for fault in CLASSIC_FAULTS],
+    [("residual", *fault) for fault in RESIDUAL_FAULTS] + [("classic", *fault) for fault in CLASSIC_FAULTS],
 )
 def test_a_config_that_cannot_be_built_is_refused_by_field(preset, field, value):
     with pytest.raises(WeightsError, match=f"'{field}' is "):
-        dataclasses.replace(PRESETS[preset], **{field: value})
+        dataclasses.replace(NETWORKS[preset], **{field: value})

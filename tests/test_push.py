@@ -24,7 +24,7 @@ from train.publish.push import CHECKOUT, FILES, push
 
 TINY = ModelConfig(widths=(4, 8), encoder_blocks=(1, 1), decoder_blocks=(1,))
 FACTS = {
-    "model": "base",
+    "recipe": "photo",
     "data": ["synthetic"],
     "steps": 10,
     "crops": 160,

@@ -179,9 +179,9 @@ def test_a_run_that_goes_on_diverging_stops_with_the_last_good_checkpoint_named(
 def test_the_command_resumes_the_newest_checkpoint_or_a_named_one(toy_run, monkeypatch):
     resumed = []
     monkeypatch.setattr("train.__main__.fit", lambda config: resumed.append(config.resume) or Path("weights"))
-    for extra in ([], ["--resume"], ["--resume", "latest"], ["--resume", "runs/base/checkpoint-0000500.pt"]):
+    for extra in ([], ["--resume"], ["--resume", "latest"], ["--resume", "runs/photo/checkpoint-0000500.pt"]):
         assert main(["fit", *flags(toy_run), *extra]) == 0
-    assert resumed == [None, "latest", "latest", "runs/base/checkpoint-0000500.pt"]
+    assert resumed == [None, "latest", "latest", "runs/photo/checkpoint-0000500.pt"]
 
 
 def test_the_log_is_json(toy_run):

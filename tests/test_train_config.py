@@ -6,13 +6,18 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
 
+from denoiser.model import NETWORKS, DenoisingAutoencoder
+from denoiser.weights import bundled_names, save_weights
 from train.__main__ import main
-from train.config import RECIPES, ConfigError, TrainConfig, add_flags, config_from_flags, flag
+from train.config import ConfigError, TrainConfig, flag
+from train.flags import add_flags, config_from_flags
+from train.recipes import RECIPES, recipe_of
 
 NAN = float("nan")
 # For every field: the words of a command line, and the value that they give.
 GIVEN = {
-    "model": (["base"], "base"),
+    "recipe": (["classic"], "classic"),
+    "network": (["residual"], "residual"),
     "data": (["bsds500", "/a b/photos", "synthetic"], ("bsds500", "/a b/photos", "synthetic")),
     "val": (["/photos/val"], "/photos/val"),
     "output_dir": (["runs/other"], "runs/other"),
@@ -74,7 +79,7 @@ def parse(*arguments):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, "other") for name in ("model", "augmentation", "sigma_law", "loss", "schedule")),
+        *((name, "other") for name in ("recipe", "network", "augmentation", "sigma_law", "loss", "schedule")),
         *((name, value) for name in ("steps", "batch_size", "crop") for value in (0, -16)),
         *((name, 0) for name in ("validation_steps", "validation_photos", "checkpointing_steps")),
         *((name, value) for name in ("max_level", "mean_level", "learning_rate") for value in (0.0, -1.0, NAN)),
@@ -146,7 +151,7 @@ def test_a_config_survives_json(recipe):
 
 def test_classic_is_the_recipe_of_the_reference():
     recipe = RECIPES["classic"]
-    assert (recipe.model, recipe.data, recipe.augmentation) == ("classic", ("bsds500",), "classic")
+    assert (recipe.network, recipe.data, recipe.augmentation) == ("classic", ("bsds500",), "classic")
     assert (recipe.learning_rate, recipe.weight_decay, recipe.schedule, recipe.loss) == (2e-3, 0, "constant", "mse")
     assert (recipe.batch_size, recipe.crop) == (20, 256)
     assert recipe.steps * recipe.batch_size == 150 * 200  # 150 epochs of 200 photos
@@ -156,17 +161,31 @@ def test_classic_is_the_recipe_of_the_reference():
     assert (recipe.warmup_steps, recipe.max_grad_norm, recipe.ema_decay) == (0, 0, 0)
 
 
-def test_every_recipe_is_named_for_its_network_and_has_a_folder_of_its_own():
-    assert all(recipe.model == name for name, recipe in RECIPES.items())
+def test_every_recipe_has_the_name_of_bundled_weights_and_a_folder_of_its_own():
+    assert set(RECIPES) <= set(bundled_names())
+    assert all(recipe.recipe == name for name, recipe in RECIPES.items())
     assert len({recipe.output_dir for recipe in RECIPES.values()}) == len(RECIPES)
 
 
-def test_no_flags_are_the_recipe_of_base():
-    assert parse() == RECIPES["base"] == TrainConfig()
+def test_no_flags_are_the_recipe_photo():
+    assert parse() == RECIPES["photo"] == TrainConfig()
 
 
-def test_model_classic_takes_the_recipe_of_classic():
-    assert parse("--model", "classic") == RECIPES["classic"]
+def test_recipe_classic_takes_the_recipe_of_the_reference():
+    assert parse("--recipe", "classic") == RECIPES["classic"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_weights_to_start_from_bring_their_recipe_unless_told_otherwise(name):
+    assert parse("--init", name) == replace(RECIPES[name], init=name)
+    assert parse("--init", name, "--camera-share", "0.2") == replace(RECIPES[name], init=name, camera_share=0.2)
+    assert parse("--init", name, "--recipe", "photo") == replace(RECIPES["photo"], init=name)
+
+
+def test_weights_without_a_recorded_recipe_go_by_their_architecture(tmp_path):
+    for network, recipe in (("residual", "photo"), ("classic", "classic")):
+        save_weights(DenoisingAutoencoder(NETWORKS[network]), tmp_path / network, {"recipe": "of another version"})
+        assert recipe_of(str(tmp_path / network)) == recipe
 
 
 def test_every_field_has_a_flag():
@@ -174,10 +193,10 @@ def test_every_field_has_a_flag():
 
 
 @pytest.mark.parametrize("model", RECIPES)
-@pytest.mark.parametrize("name", [name for name in GIVEN if name != "model"])
+@pytest.mark.parametrize("name", [name for name in GIVEN if name != "recipe"])
 def test_a_flag_changes_its_own_field_and_no_other(model, name):
     words, value = GIVEN[name]
-    config = parse("--model", model, flag(name), *words)
+    config = parse("--recipe", model, flag(name), *words)
     assert asdict(config) == asdict(RECIPES[model]) | {name: value}
     assert type(getattr(config, name)) is type(value)
 
@@ -186,11 +205,11 @@ def test_a_flag_changes_its_own_field_and_no_other(model, name):
 def test_a_flag_that_repeats_the_default_of_base_still_overrides_classic(name):
     value = getattr(TrainConfig(), name)
     words = value if isinstance(value, tuple) else [str(value)]
-    assert getattr(parse("--model", "classic", flag(name), *words), name) == value
+    assert getattr(parse("--recipe", "classic", flag(name), *words), name) == value
 
 
 def test_a_switch_can_be_turned_off():
-    assert not parse("--model", "classic", "--no-level-per-batch").level_per_batch
+    assert not parse("--recipe", "classic", "--no-level-per-batch").level_per_batch
     assert not parse("--no-balance-levels").balance_levels
 
 

@@ -18,26 +18,27 @@ from denoiser import Photo, WeightsError, save_image
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
 from train.__main__ import main
-from train.config import LATEST, RECIPES, ConfigError, TrainConfig
+from train.config import LATEST, ConfigError, TrainConfig
 from train.data.batches import add_noise, clean_crops, draw_sigma
 from train.data.photos import PhotoSet
 from train.fit import checkpoint, loop, step, validation
 from train.fit.loss import ESTIMATE_FLOOR, LEVEL_FLOOR, quantile_loss, training_loss
+from train.recipes import RECIPES
 
 CPU = torch.device("cpu")
 GAUSSIAN = {"camera_share": 0.0, "clean_share": 0.0, "grey_share": 0.0, "partial_share": 0.0}  # noise alone
 CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
 NETWORKS = {
-    "residual": ("base", TINY),
-    "residual with batch norm and dropout": ("base", replace(TINY, normalization="batch", dropout=0.1)),
+    "residual": ("photo", TINY),
+    "residual with batch norm and dropout": ("photo", replace(TINY, normalization="batch", dropout=0.1)),
     "classic": ("classic", CLASSIC),
 }
 
 
 @pytest.fixture(autouse=True)
 def tiny_networks_on_one_thread(monkeypatch):
-    monkeypatch.setitem(loop.PRESETS, "base", TINY)
-    monkeypatch.setitem(loop.PRESETS, "classic", CLASSIC)
+    monkeypatch.setitem(loop.NETWORKS, "residual", TINY)
+    monkeypatch.setitem(loop.NETWORKS, "classic", CLASSIC)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
@@ -49,11 +50,11 @@ def tiny_networks_on_one_thread(monkeypatch):
 def config(request, monkeypatch):
     """The recipe of each network, on a toy scale."""
     name, model = NETWORKS[request.param]
-    monkeypatch.setitem(loop.PRESETS, name, model)
+    monkeypatch.setitem(loop.NETWORKS, RECIPES[name].network, model)
     return toy(RECIPES[name])
 
 
-def toy(recipe=RECIPES["base"], **changes):
+def toy(recipe=RECIPES["photo"], **changes):
     small = {"steps": 10, "batch_size": 4, "crop": 16, "warmup_steps": 3, "device": "cpu", "ema_decay": 0.9}
     small |= {"early_crops": (), "drift_weight": 0.0}
     return replace(recipe, **small | changes)
@@ -128,7 +129,7 @@ def test_saving_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_path
 
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
 def test_the_average_is_the_exponential_moving_average_of_weights_and_statistics(decay, monkeypatch):
-    monkeypatch.setitem(loop.PRESETS, "base", replace(TINY, normalization="batch"))
+    monkeypatch.setitem(loop.NETWORKS, "residual", replace(TINY, normalization="batch"))
     run = loop.start_run(toy(ema_decay=decay), CPU)
     values, expected = run.model.state_dict(), {}
     generator = torch.Generator().manual_seed(0)
@@ -446,7 +447,7 @@ def test_sixty_steps_bring_restored_photos_nearer_to_the_clean_ones(config):
 
 def test_a_single_flat_photo_is_learnt_by_heart(monkeypatch):
     wide = ModelConfig(widths=(24, 24), encoder_blocks=(1, 1), decoder_blocks=(1,))
-    monkeypatch.setitem(loop.PRESETS, "base", wide)  # the noise of 2x2 pixels, 12 numbers, has to fit through it
+    monkeypatch.setitem(loop.NETWORKS, "residual", wide)  # the noise of 2x2 pixels, 12 numbers, has to fit through it
     config = toy(steps=100, batch_size=8, learning_rate=4e-3)
     run, flat = loop.start_run(config, CPU), [np.full((16, 16, 3), 90, dtype=np.uint8)]
     before = pixel_loss(run, config, flat)
@@ -502,7 +503,9 @@ def test_the_weights_are_the_best_averaged_ones_and_load(small_run, folder):
     model = denoiser.load(loop.fit(small_run), device="cpu")
     training = model.weights.training
     assert training["validation_psnr"] == pytest.approx(max(line["psnr"] for line in metrics_of(small_run)), abs=1e-3)
-    assert training["model"] == "base" and training["data"] == ["photos"] and training["crops"] == 4 * training["steps"]
+    assert (
+        training["recipe"] == "photo" and training["data"] == ["photos"] and training["crops"] == 4 * training["steps"]
+    )
     photo = denoiser.open_image(folder / "val/3.png")
     assert model(photo).pixels.shape == photo.pixels.shape
     best = [line["step"] for line in metrics_of(small_run) if round(line["psnr"], 3) == training["validation_psnr"]]
@@ -515,7 +518,7 @@ def test_the_weights_are_the_best_averaged_ones_and_load(small_run, folder):
 
 def test_classic_trains_by_the_same_command(folder, tmp_path, capsys):
     output = tmp_path / "classic"
-    command = ["fit", "--model", "classic", "--data", str(folder), "--output-dir", str(output), "--device", "cpu"]
+    command = ["fit", "--recipe", "classic", "--data", str(folder), "--output-dir", str(output), "--device", "cpu"]
     small = ["--crop", "16", "--batch-size", "4", "--steps", "3", "--validation-photos", "1"]
     assert main([*command, *small]) == 0
     assert f"best weights: {output / 'weights'}" in capsys.readouterr().out

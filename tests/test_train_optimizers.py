@@ -1,22 +1,22 @@
 import pytest
 import torch
 
-from denoiser.model import PRESETS, DenoisingAutoencoder
-from train.config import RECIPES
+from denoiser.model import NETWORKS, DenoisingAutoencoder
 from train.fit.optimizers import Muon, make_optimizers, orthogonalize
+from train.recipes import RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_weight_is_moved_by_exactly_one_optimizer(name):
-    model = DenoisingAutoencoder(PRESETS[name])
+    model = DenoisingAutoencoder(NETWORKS[RECIPES[name].network])
     optimizers = make_optimizers(model, RECIPES[name])
     moved = [value for optimizer in optimizers for group in optimizer.param_groups for value in group["params"]]
     assert sorted(map(id, moved)) == sorted(map(id, model.parameters()))
 
 
 def test_the_first_and_last_layer_stay_with_adamw():
-    model = DenoisingAutoencoder(PRESETS["base"])
-    _, muon = make_optimizers(model, RECIPES["base"])
+    model = DenoisingAutoencoder(NETWORKS["residual"])
+    _, muon = make_optimizers(model, RECIPES["photo"])
     hidden = {id(value) for value in muon.param_groups[0]["params"]}
     assert id(model.body.head.weight) not in hidden and id(model.body.tail.weight) not in hidden
     assert sum(value.numel() for value in muon.param_groups[0]["params"]) > 0.9 * sum(

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from denoiser import weights
 from denoiser.errors import WeightsError
-from denoiser.model import PRESETS, DenoisingAutoencoder
+from denoiser.model import NETWORKS, DenoisingAutoencoder
 from denoiser.weights import CONFIG_FILE, FORMAT, SCALE, WEIGHTS_FILE, load_weights, save_weights
 
 KERNEL, BIAS = "body.tail.weight", "body.tail.bias"  # two tensors that a residual network has
@@ -137,10 +137,10 @@ def zero(layer):
         value.zero_()
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("base", torch.float16), ("classic", torch.int8)])
+@pytest.mark.parametrize(("name", "dtype"), [("residual", torch.float16), ("classic", torch.int8)])
 def test_the_presets_fit_into_plain_git(name, dtype, tmp_path):
     with torch.device("meta"):
-        model = DenoisingAutoencoder(PRESETS[name])
+        model = DenoisingAutoencoder(NETWORKS[name])
     save_weights(model.to_empty(device="cpu").apply(zero), tmp_path)
     kernels = {name for name, value in model.state_dict().items() if value.dim() == 4}
     assert {value.dtype for name, value in load_file(tmp_path / WEIGHTS_FILE).items() if name in kernels} == {dtype}

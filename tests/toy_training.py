@@ -49,7 +49,7 @@ def toy_photos(tmp_path_factory):
 @pytest.fixture
 def toy_run(toy_photos, tmp_path, monkeypatch):
     """Settings of a run of twelve steps of the toy network, validated every four and saved every three."""
-    monkeypatch.setitem(loop.PRESETS, "base", TINY)
+    monkeypatch.setitem(loop.NETWORKS, "residual", TINY)
     return TrainConfig(
         data=(str(toy_photos),), output_dir=str(tmp_path / "run"), steps=12, batch_size=4, crop=16, warmup_steps=3,
         camera_share=0.0, ema_decay=0.9, device="cpu", validation_steps=4, validation_photos=1, checkpointing_steps=3,
@@ -97,7 +97,7 @@ def kill_at(module_name: str, function: str, count: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    loop.PRESETS["base"] = TINY
+    loop.NETWORKS["residual"] = TINY
     if "KILL_AT" in os.environ:
         kill_at(*os.environ["KILL_AT"].split())
     sys.exit(main(sys.argv[1:]))

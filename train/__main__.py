@@ -13,9 +13,10 @@ from denoiser import MAX_LEVEL, DenoiserError, Photo, load, open_image, save_ima
 from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import DEFAULT, bundled_names, model_folder
 
-from .config import RECIPES, ConfigError, add_flags, config_from_flags
+from .config import ConfigError
 from .data.photos import photos_below, read_photos, rgb8
 from .fit.loop import fit
+from .flags import add_flags, config_from_flags
 from .lab.experiments import VARIANTS, experiment, outcomes_table
 from .lab.training_speed import training_speed
 from .measure.benchmark import benchmark, costs_table
@@ -32,6 +33,7 @@ from .measure.evaluate import (
 )
 from .publish.card import save_results
 from .publish.push import CHECKOUT, files_to_push, push, push_space, space_files
+from .recipes import RECIPES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     models = f"{', '.join(bundled_names())}, a model folder or a Hub repository (default: {DEFAULT})"
 
-    fitting = commands.add_parser("fit", help="train a network; flags not given keep the recipe of --model")
+    fitting = commands.add_parser("fit", help="train a network; flags not given keep the value of the recipe")
     add_flags(fitting)
     fitting.set_defaults(run=run_fit)
 
@@ -100,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     pushing = commands.add_parser("push", help="put a model folder, or the page, on the Hugging Face Hub in one commit")
     pushing.add_argument(
-        "folder", nargs="?", type=Path, help="a model folder, such as weights/base or runs/base/weights"
+        "folder", nargs="?", type=Path, help="a model folder, such as weights/photo or runs/photo/weights"
     )
     pushing.add_argument("--repo", help="the Hub repository for it, user/name, made if it isn't there; see --space")
     pushing.add_argument("--space", help="put this checkout on a Space instead, user/space; with --repo to run on that")
@@ -174,7 +176,7 @@ def run_benchmark(options: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} is {getattr(options, name)}; it must be at least 1")
     if options.training:
         torch.set_num_threads(options.threads)
-        print(training_speed(RECIPES["base"], options.rounds))
+        print(training_speed(RECIPES[DEFAULT], options.rounds))
         return
     costs = benchmark(options.side, options.rounds, options.threads)
     print(costs_table(costs))

@@ -1,10 +1,8 @@
-"""One frozen dataclass says everything about a run; the command line flags are made from its fields."""
+"""The settings of a training run, in one frozen dataclass."""
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, fields, replace
 
 
 class ConfigError(ValueError):
@@ -22,14 +20,15 @@ LATEST = "latest"  # of the checkpoints in the output folder
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The settings of one training run. The defaults are the recipe of `base`."""
+    """The settings of one training run. The defaults are the recipe `photo`."""
 
-    model: str = setting("base", "which network to train", ("base", "classic"))
+    recipe: str = setting("photo", "settings to start from, named like the weights they make", ("photo", "classic"))
+    network: str = setting("residual", "architecture to train", ("residual", "classic"))
     data: tuple[str, ...] = setting(
         ("bsds400",), "bsds500, bsds400 (with its test photos), synthetic, hub:user/dataset, folders"
     )
     val: str | None = setting(None, "a folder of photos to choose the best weights by (default: the data's own)")
-    output_dir: str = setting("runs/base", "where checkpoints, metrics and weights go")
+    output_dir: str = setting("runs/photo", "where checkpoints, metrics and weights go")
     init: str | None = setting(None, "start from these weights: a model folder or a Hub repo")
     resume: str | None = setting(None, "continue exactly where the newest, or this, checkpoint stands", alone=LATEST)
 
@@ -129,72 +128,5 @@ class TrainConfig:
         return replace(self, crop=crop, loss=self.end_loss)
 
 
-RECIPES = {
-    "base": TrainConfig(),
-    # The reference's own: Adam 2e-3, MSE, batches of 20, ten of them an epoch, 150 epochs, one clipped noise level a
-    # batch from an exponential law, its own augmentation.
-    "classic": TrainConfig(
-        model="classic",
-        data=("bsds500",),
-        output_dir="runs/classic",
-        steps=1500,
-        batch_size=20,
-        crop=256,
-        early_crops=(),
-        augmentation="classic",
-        sigma_law="exponential",
-        level_per_batch=True,
-        clip_share=1.0,
-        quantize_share=0.0,
-        camera_share=0.0,
-        clean_share=0.0,
-        grey_share=0.0,
-        partial_share=0.0,
-        loss="mse",
-        drift_weight=0.0,
-        balance_levels=False,
-        optimizer="adamw",
-        learning_rate=2e-3,
-        warmup_steps=0,
-        schedule="constant",
-        max_grad_norm=0.0,
-        ema_decay=0.0,
-        validation_steps=100,
-        checkpointing_steps=50,
-    ),
-}
-
-
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag a field; a flag that is not given leaves the recipe of --model as it is."""
-    hints = get_type_hints(TrainConfig)
-    for item in fields(TrainConfig):
-        kind = hints[item.name]
-        options: dict[str, object] = {"default": argparse.SUPPRESS, "help": _help(item)}
-        if kind is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            if get_origin(kind) is tuple:
-                options["nargs"] = "+"
-            inner = next((option for option in get_args(kind) if option not in (type(None), Ellipsis)), kind)
-            options["type"] = inner
-            options["choices"] = item.metadata["choices"]
-            if item.metadata["alone"]:
-                options |= {"nargs": "?", "const": item.metadata["alone"], "metavar": f"{item.metadata['alone']}|PATH"}
-        parser.add_argument(flag(item.name), **options)
-
-
-def _help(item: object) -> str:
-    assert item.default is not MISSING
-    shown = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
-    return item.metadata["help"].replace("%", "%%") + ("" if shown is None else f" (base: {shown})")
-
-
-def config_from_flags(values: dict[str, object]) -> TrainConfig:
-    """The recipe of the chosen network with the given flags in place of its settings."""
-    names = {item.name for item in fields(TrainConfig)}
-    return replace(RECIPES[values.get("model", "base")], **{k: v for k, v in values.items() if k in names})

@@ -1,0 +1,1 @@
+"""The training run: loop, step, loss, optimizers, checkpoints, validation and progress."""

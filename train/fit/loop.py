@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from denoiser.model import PRESETS, DenoisingAutoencoder
+from denoiser.model import NETWORKS, DenoisingAutoencoder
 from denoiser.weights import load_weights
 
 from ..config import ConfigError, TrainConfig
@@ -52,7 +52,7 @@ def fit(config: TrainConfig) -> Path:
             output.mkdir(parents=True, exist_ok=True)
             forget_later_metrics(output / METRICS_FILE, run.step)
             (output / "train.json").write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
-            print(f"{config.model} on {device}: {data.about}")
+            print(f"{config.recipe} on {device}: {data.about}")
 
         objective = make_objective(run.model, config, world)
         data.seek(run.crops // world.size)  # may take minutes, which are not the training's
@@ -127,14 +127,14 @@ def push_weights(output: Path, config: TrainConfig) -> None:
 def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoencoder | None = None) -> Run:
     """A run at step 0, the same for the same seed; of a new network of the config's kind if none is given."""
     torch.manual_seed(config.seed)  # initialisation draws from PyTorch's default generator
-    model = model or DenoisingAutoencoder(PRESETS[config.model])
+    model = model or DenoisingAutoencoder(NETWORKS[config.network])
     origin = {}
     if config.init:
         weights = load_weights(config.init)
         model, origin = weights.model, {"started_from": weights.training, "license": weights.license}
-        if model.config.architecture != PRESETS[config.model].architecture:
+        if model.config.architecture != NETWORKS[config.network].architecture:
             raise ConfigError(
-                f"--init {config.init} is a {model.config.architecture} network, not --model {config.model}"
+                f"--init {config.init} is a {model.config.architecture} network, not --network {config.network}"
             )
     if config.estimator_only:
         if not model.steerable:

@@ -46,7 +46,7 @@ def validate(
     ConfigError where the network returns what is no number.
     """
     world = world or World()
-    denoiser = Denoiser(Weights(run.measured_model, config.model), str(run.device))
+    denoiser = Denoiser(Weights(run.measured_model, config.recipe), str(run.device))
     shared = [photo_scores(denoiser, photo, seed, config) for seed, photo in world.share(list(enumerate(photos)))]
     scores = mean_scores(world.gather(shared))
     if math.isnan(scores["psnr"]):
@@ -152,7 +152,7 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
     """What a model card says of the training."""
     on_gpu = run.device.type == "cuda"
     return {
-        "model": config.model,
+        "recipe": config.recipe,
         "data": [data_name(source) for source in dict.fromkeys((*config.data, *config.camera_data))],
         "steps": run.step,
         "crops": run.crops,

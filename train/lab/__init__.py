@@ -1,0 +1,1 @@
+"""Experiments: short runs that compare choices, and the speed of training."""

@@ -1,0 +1,1 @@
+"""Measurements of a denoiser: quality, time and memory, and charts of them."""

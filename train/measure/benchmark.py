@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from denoiser.model import PRESETS, DenoisingAutoencoder
+from denoiser.model import NETWORKS as ARCHITECTURES
+from denoiser.model import DenoisingAutoencoder
 
 from .evaluate import network_size
 
@@ -43,7 +44,8 @@ def drunet() -> nn.Module:
     return _DRUNet((64, 128, 256, 512), blocks=4)
 
 
-NETWORKS = {name: lambda config=config: DenoisingAutoencoder(config) for name, config in PRESETS.items()}
+OURS = {"photo": "residual", "classic": "classic"}  # the bundled weights, and their architectures
+NETWORKS = {name: lambda shape=ARCHITECTURES[shape]: DenoisingAutoencoder(shape) for name, shape in OURS.items()}
 NETWORKS |= {REFERENCE: dncnn, "FFDNet": ffdnet, "DRUNet": drunet}
 
 

@@ -1,0 +1,1 @@
+"""Model cards, and pushing models and the page to the Hugging Face Hub."""

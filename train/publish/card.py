@@ -161,7 +161,7 @@ def _origin_text(started_from: dict[str, Any] | None) -> str:
 
 def _epochs(training: dict[str, Any]) -> str:
     """The reference counts in epochs of its 200 photos, of which its recipe has 150."""
-    if training["model"] != "classic":
+    if training.get("recipe") != "classic":
         return ""
     return f" That is {training['crops'] / 200:.1f} of the 150 epochs of the reference's recipe."
 

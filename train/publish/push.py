@@ -17,7 +17,7 @@ from ..config import ConfigError
 from .card import CARD_FILE, PICTURES, RESULTS_FILE, name_of, write_card
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 SPACE_CARD = "README.md"
 SPACE_FILES = ("app.py", "denoiser/**", "train/**", "weights/**", "requirements.txt", "README.md", "LICENSE")
 

@@ -1,0 +1,48 @@
+"""The command line flags of `fit`, one for each field of TrainConfig."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, fields, replace
+from typing import get_args, get_origin, get_type_hints
+
+from denoiser.weights import DEFAULT
+
+from .config import TrainConfig, flag
+from .recipes import RECIPES, recipe_of
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add one flag for each field of TrainConfig; a flag that is not given keeps the recipe's value."""
+    hints = get_type_hints(TrainConfig)
+    for item in fields(TrainConfig):
+        kind = hints[item.name]
+        options: dict[str, object] = {"default": argparse.SUPPRESS, "help": _help(item)}
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            if get_origin(kind) is tuple:
+                options["nargs"] = "+"
+            inner = next((option for option in get_args(kind) if option not in (type(None), Ellipsis)), kind)
+            options["type"] = inner
+            options["choices"] = item.metadata["choices"]
+            if item.metadata["alone"]:
+                options |= {"nargs": "?", "const": item.metadata["alone"], "metavar": f"{item.metadata['alone']}|PATH"}
+        parser.add_argument(flag(item.name), **options)
+
+
+def _help(item: object) -> str:
+    assert item.default is not MISSING
+    shown = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
+    return item.metadata["help"].replace("%", "%%") + ("" if shown is None else f" ({DEFAULT}: {shown})")
+
+
+def config_from_flags(values: dict[str, object]) -> TrainConfig:
+    """Return the settings of the chosen recipe with the given flags in place of its own.
+
+    Without --recipe, weights to start from (--init) bring the recipe that made them. Raises WeightsError where those
+    can't be loaded.
+    """
+    recipe = values.get("recipe") or (recipe_of(values["init"]) if values.get("init") else DEFAULT)
+    names = {item.name for item in fields(TrainConfig)}
+    return replace(RECIPES[recipe], **{name: value for name, value in values.items() if name in names})
