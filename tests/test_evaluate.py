@@ -271,6 +271,18 @@ def test_a_bundled_model_is_measured_and_its_results_are_kept_beside_it(folder, 
     assert {row["dataset"] for row in rows} == {"clean"} and "| clean (3) |" in (bundled / "README.md").read_text()
 
 
+def test_results_of_weights_that_were_replaced_meanwhile_are_not_kept(folder, model_folder, monkeypatch, capsys):
+    """As by a run that finds better ones while those of before are measured."""
+
+    def measure_slowly(*arguments):
+        save_weights(DenoisingAutoencoder(RESIDUAL), model_folder)
+        return measure(*arguments)
+
+    monkeypatch.setattr("train.__main__.measure", measure_slowly)
+    assert evaluate(model_folder, "--data", folder, "--levels", 25, "--noise", "8-bit", "--save") == 1
+    assert "were replaced while" in capsys.readouterr().err and not (model_folder / "results.json").exists()
+
+
 def test_the_picture_command_writes_one_picture_three_times_as_wide(folder, model_folder, tmp_path):
     output = tmp_path / "picture.png"
     assert main(["picture", str(folder / "0.png"), "--model", str(model_folder), "-o", str(output)]) == 0

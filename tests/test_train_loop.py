@@ -19,9 +19,12 @@ from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
 from train import checkpoint, loop, step, validation
 from train.__main__ import main
+from train.card import save_results
 from train.config import LATEST, RECIPES, ConfigError, TrainConfig
 from train.data import PhotoSet, add_noise, clean_batch, draw_sigma
+from train.evaluate import Result
 from train.loss import LEVEL_FLOOR, training_loss
+from train.push import push
 
 CPU = torch.device("cpu")
 CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
@@ -728,6 +731,22 @@ def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run)
     assert commits[-1].files["config.json"] == (weights / "config.json").read_bytes()
     assert len([commit for commit in commits if commit.title == "Add run"]) > 1
     assert denoiser.load("tester/mine").weights.training["steps"] > 0
+
+
+def test_better_weights_take_away_what_was_measured_and_said_of_the_old_ones(hub, small_run):
+    weights = loop.fit(replace(small_run, push="tester/mine"))
+    made = ("results.json", "README.md", "example.jpg")
+    save_results(weights, [Result("toy", 1, "8-bit", False, 25.0, 20.5, 77.77, 0.9, 0.8, 24.5)])
+    (weights / "example.jpg").write_bytes(b"a picture")
+    before = files_of(small_run)
+    loop.fit(replace(small_run, resume=LATEST))  # nothing is better, as nothing is trained
+    assert all(files_of(small_run)[f"weights/{name}"] == before[f"weights/{name}"] for name in made)
+    loop.fit(replace(small_run, resume=LATEST, steps=12))
+    assert files_of(small_run)["weights/model.safetensors"] != before["weights/model.safetensors"]
+    assert not [name for name in made if (weights / name).exists()]
+    push(weights, "tester/mine")
+    pushed = hub.repos["tester/mine"].commits[-1].files
+    assert b"77.77" not in pushed["README.md"] and b"Not measured yet" in pushed["README.md"]
 
 
 def test_a_failed_push_loses_nothing(hub, small_run, capsys):

@@ -204,10 +204,14 @@ def markdown_table(results: Iterable[Result]) -> str:
         name = f"{row.dataset} ({row.images})" + (", told the level" if row.told else "")
         level = "–" if row.level is None else f"{row.level:g}"
         lines.append(
-            f"| {name} | {row.noise} | {level} | {row.noisy_psnr:.2f} | {row.psnr:.2f} | {row.ssim:.4f} "
+            f"| {name} | {row.noise} | {level} | {_decibels(row.noisy_psnr)} | {_decibels(row.psnr)} | {row.ssim:.4f} "
             f"| {row.argmax_channel_accuracy:.3f} | {row.estimated_level:.1f} |"
         )
     return "\n".join(lines)
+
+
+def _decibels(psnr: float) -> str:
+    return "∞" if psnr == math.inf else f"{psnr:.2f}"
 
 
 def network_size(model: torch.nn.Module) -> tuple[int, float]:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from denoiser import Denoiser, Photo, save_image
 from denoiser.weights import Weights, save_weights
 
+from .card import forget_card
 from .checkpoint import Run, best_effort
 from .config import ConfigError, TrainConfig
 from .distributed import World
@@ -62,6 +63,7 @@ def validate(
             with best_effort("the best weights"):
                 facts = training_facts(run, config) | {"validation_psnr": round(scores["psnr"], 3)}
                 save_weights(run.measured_model, output / WEIGHTS_FOLDER, facts, run.license)
+                forget_card(output / WEIGHTS_FOLDER)
                 run.best_psnr = scores["psnr"]
     run.model.train()
     return scores
