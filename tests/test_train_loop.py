@@ -263,6 +263,20 @@ def test_cameras_crops_are_trained_on_and_validated(folder, tmp_path):
     assert measured["psnr"] == pytest.approx((gaussian + measured["psnr_camera"]) / 2, abs=1e-3)
 
 
+@pytest.mark.parametrize(("exact", "expected"), [(0, 20), (1, 20 + 10 * math.log10(4 / 3)), (4, 100)])
+def test_the_psnr_of_the_crops_is_a_number_even_where_some_come_back_exactly(exact, expected):
+    """As clean crops do, which are told that they are: their own PSNR is infinite."""
+    run = loop.start_run(toy(), CPU)
+
+    def objective(clean, *arguments):
+        error = torch.full((4, 1, 1, 1), 0.1)
+        error[:exact] = 0
+        return sum(weight.sum() for weight in run.model.parameters()), clean + error
+
+    shown = step.train_step(run, PhotoSet(toy_pictures()), toy(), 1e-3, objective).psnr
+    assert float(shown) == pytest.approx(expected, abs=1e-3)
+
+
 def test_gradients_are_clipped_to_the_norm_of_the_config():
     config = toy(max_grad_norm=1e-3)
     run = loop.start_run(config, CPU)
