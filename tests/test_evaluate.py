@@ -353,6 +353,18 @@ def test_pairs_that_cannot_be_measured_are_named(tmp_path):
         load_pairs(tmp_path)
 
 
+@pytest.mark.parametrize("told", [[], ["--told"]], ids=["blind", "told"])
+def test_pairs_too_small_to_measure_are_refused_by_name(tmp_path, model_folder, told, capsys):
+    for ending in ("_real", "_mean"):
+        write(tmp_path / "pairs" / f"a{ending}.png", 9, side=11)
+    assert evaluate(model_folder, "--pairs", tmp_path / "pairs", *told) == 0
+    for ending in ("_real", "_mean"):
+        write(tmp_path / "pairs" / f"b{ending}.png", 9, side=10)
+    assert evaluate(model_folder, "--pairs", tmp_path / "pairs", *told) == 1
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "b_real.png is 10×10 pixels" in line and "at least 11" in line
+
+
 def test_a_pair_is_measured_as_it_is(photos):
     noisy = [np.clip(photo.astype(int) + 10, 0, 255).astype(np.uint8) for photo in photos]
     denoiser = Identity()

@@ -109,6 +109,10 @@ def load_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[np.
         pair = read_photos(paths)
         if len(pair) < 2 or pair[0].shape != pair[1].shape:
             raise ConfigError(f"{paths[0]} and {paths[1]} can't be compared: one can't be read, or their sizes differ")
+        height, width, _ = pair[0].shape
+        if min(height, width) < metrics.SSIM_WINDOW:
+            needed = f"at least {metrics.SSIM_WINDOW} a side are needed to measure SSIM"
+            raise ConfigError(f"{paths[0]} is {width}×{height} pixels; {needed}")
         pairs.append(tuple(pair))
     return pairs
 
