@@ -9,6 +9,8 @@ import denoiser
 from denoiser.tiling import OVERLAP, tiled
 from denoiser.weights import BUNDLED, PLAIN_GIT_BYTES
 from train.data.camera import photograph
+from train.publish.card import read_results
+from train.publish.push import files_to_push
 
 FOLDERS = sorted(BUNDLED.iterdir())
 
@@ -32,6 +34,12 @@ def photo():
 def test_plain_git_carries_them_to_a_space(folder):
     assert (folder / "model.safetensors").stat().st_size < PLAIN_GIT_BYTES
     assert {"config.json", "README.md", "results.json"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_their_cards_and_results_are_of_these_very_weights(folder):
+    assert {"README.md", "results.json"} < {path.name for path in files_to_push(folder)}
+    assert read_results(folder)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -270,6 +270,18 @@ def test_a_bundled_model_is_measured_and_its_results_are_kept_beside_it(folder, 
     assert {row["dataset"] for row in rows} == {"clean"} and "| clean (3) |" in (bundled / "README.md").read_text()
 
 
+def test_results_of_weights_that_were_replaced_meanwhile_are_not_kept(folder, model_folder, monkeypatch, capsys):
+    """As by a run that finds better ones while those of before are measured."""
+
+    def measure_slowly(*arguments):
+        save_weights(DenoisingAutoencoder(RESIDUAL), model_folder)
+        return measure(*arguments)
+
+    monkeypatch.setattr("train.__main__.measure", measure_slowly)
+    assert evaluate(model_folder, "--data", folder, "--levels", 25, "--noise", "8-bit", "--save") == 1
+    assert "were replaced while" in capsys.readouterr().err and not (model_folder / "results.json").exists()
+
+
 def test_the_picture_command_writes_one_picture_three_times_as_wide(folder, model_folder, tmp_path):
     output = tmp_path / "picture.png"
     assert main(["picture", str(folder / "0.png"), "--model", str(model_folder), "-o", str(output)]) == 0
@@ -338,6 +350,18 @@ def test_pairs_that_cannot_be_measured_are_named(tmp_path):
     write(tmp_path / "a_mean.png", 9, side=25)
     with pytest.raises(ConfigError, match="a_real.png and .*a_mean.png can't be compared"):
         load_pairs(tmp_path)
+
+
+@pytest.mark.parametrize("told", [[], ["--told"]], ids=["blind", "told"])
+def test_pairs_too_small_to_measure_are_refused_by_name(tmp_path, model_folder, told, capsys):
+    for ending in ("_real", "_mean"):
+        write(tmp_path / "pairs" / f"a{ending}.png", 9, side=11)
+    assert evaluate(model_folder, "--pairs", tmp_path / "pairs", *told) == 0
+    for ending in ("_real", "_mean"):
+        write(tmp_path / "pairs" / f"b{ending}.png", 9, side=10)
+    assert evaluate(model_folder, "--pairs", tmp_path / "pairs", *told) == 1
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "b_real.png is 10×10 pixels" in line and "at least 11" in line
 
 
 def test_a_pair_is_measured_as_it_is(photos):

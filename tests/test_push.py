@@ -1,10 +1,12 @@
 """A trained folder to the Hub and back, with the real client and a loopback Hub."""
 
 import json
+import math
 import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -84,6 +86,61 @@ def test_the_card_carries_every_result_and_says_what_it_was_trained_on(folder):
     assert metadata["license"] == "apache-2.0" and metadata["pipeline_tag"] == "image-to-image"
     assert "30.25" in text.split("---", 2)[2] and "dead leaves" in text
     assert json.loads((folder / "results.json").read_text())[0]["psnr"] == 30.25
+
+
+def other_weights(folder):
+    """Put other weights into a folder, by hand."""
+    torch.manual_seed(1)
+    save_weights(DenoisingAutoencoder(TINY), folder, FACTS)
+
+
+@pytest.mark.parametrize("kept", ["README.md", "results.json"])
+def test_a_card_or_results_of_other_weights_are_not_sent(hub, folder, kept):
+    other_weights(folder)
+    for name in {"README.md", "results.json"} - {kept}:
+        (folder / name).unlink()
+    with pytest.raises(ConfigError, match=rf"{kept} in .*tiny .*other weights.* evaluate --model .*tiny .*--save"):
+        push(folder, "tester/tiny")
+    assert not hub.repos
+    save_results(folder, [OTHER])
+    push(folder, "tester/tiny")
+    sent = hub.repos["tester/tiny"].commits[-1].files
+    assert [row["psnr"] for row in json.loads(sent["results.json"])] == [27.25]
+    assert b"27.25" in sent["README.md"] and b"30.25" not in sent["README.md"]
+
+
+def test_results_of_other_weights_are_not_in_a_card(folder):
+    other_weights(folder)
+    write_card(folder)
+    assert "30.25" not in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def rows_of(folder):
+    return [(row["dataset"], row["level"], row["psnr"]) for row in json.loads((folder / "results.json").read_text())]
+
+
+def test_results_of_another_set_join_those_that_are_there_and_the_same_are_replaced(folder):
+    camera = replace(RESULT, dataset="cc15", noise="real", level=None, psnr=38.0)
+    told = replace(RESULT, told=True, psnr=31.0)
+    save_results(folder, [camera, told])
+    expected = [("toy", 25, 30.25), ("toy", 50, 27.25), ("cc15", None, 38.0), ("toy", 25, 31.0)]
+    assert rows_of(folder) == expected
+    save_results(folder, [replace(RESULT, psnr=29.0, images=4), replace(camera, psnr=39.0)])
+    expected[0], expected[2] = ("toy", 25, 29.0), ("cc15", None, 39.0)
+    assert rows_of(folder) == expected
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "29.00" in card and "39.00" in card and "27.25" in card and "30.25" not in card
+
+
+def test_an_infinite_psnr_is_a_sign_in_the_table_and_nothing_in_the_metadata(folder):
+    save_results(folder, [replace(RESULT, noisy_psnr=math.inf, psnr=math.inf, level=0.0)])
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| toy (3) | 8-bit | 0 | ∞ | ∞ | 0.9000 |" in text
+    results = yaml.safe_load(text.split("---")[1])["model-index"][0]["results"]
+    [clean] = [result["metrics"] for result in results if "level 0" in result["dataset"]["name"]]
+    assert [metric["type"] for metric in clean] == ["ssim"] and "inf" not in text.split("---")[1]
+    save_results(folder, [OTHER])  # it comes back from the disk as it was
+    assert "| toy (3) | 8-bit | 0 | ∞ | ∞ | 0.9000 |" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("license", "said"), [("cc-by-nc-4.0", "cc-by-nc-4.0"), ("", "not recorded")])

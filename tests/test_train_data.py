@@ -1,6 +1,7 @@
 """Training data: exact crops, augmentation, noise levels, noise, and what is read from where."""
 
-from dataclasses import replace
+import tracemalloc
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from train.data.batches import (
 )
 from train.data.noise_level import local_sigma
 from train.data.photos import PhotoSet
-from train.data.sources import load_photos, open_training_data
+from train.data.sources import Source, load_photos, open_training_data, training_set
 
 SIZES = [(16, 16), (17, 40), (33, 18), (20, 19)]  # height, width
 
@@ -414,6 +415,40 @@ def test_every_kind_of_photo_is_read_as_8_bit_rgb(tmp_path, photo):
     scale = 257 if photo.bit_depth == 16 else 1
     expected = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[:, :, None].repeat(3, axis=2)
     np.testing.assert_allclose(pixels, expected / scale, atol=0.5)
+
+
+@dataclass(frozen=True)
+class MadePhoto:
+    """A photo that is made when it is read, as if it were decoded."""
+
+    value: int
+    side: int
+
+    def read(self):
+        return np.full((self.side, self.side, 3), self.value, np.uint8)
+
+
+def test_while_photos_are_read_the_set_is_held_once():
+    """Beside it are no more photos than the threads have read ahead."""
+    files = [MadePhoto(number, 300) for number in range(100)]
+    total = 100 * 300 * 300 * 3
+    tracemalloc.start()
+    try:
+        config = TrainConfig(crop=16)
+        photos = training_set("--data", ["made"], [Source(files, decoded_bytes=total)], config, "cpu", 0, 1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert photos.pixels.nbytes == total and (photos.pixels[:: 300 * 300, 0] == torch.arange(100)).all()
+    assert peak < 1.25 * total
+
+
+@pytest.mark.parametrize("expected_bytes", [0, 1000, 4 * 40 * 50 * 3, 10**6])
+def test_a_set_is_the_same_however_well_its_size_was_guessed(expected_bytes):
+    photos = [coded(number, 40 + number, 50) for number in range(4)]
+    guessed = PhotoSet(iter(photos), expected_bytes=expected_bytes)
+    assert np.array_equal(guessed.pixels, np.concatenate([photo.reshape(-1, 3) for photo in photos]))
+    assert torch.equal(guessed.crops(5, 16, seeded()), PhotoSet(photos).crops(5, 16, seeded()))
 
 
 def test_more_photos_than_memory_should_hold_are_refused(tmp_path, monkeypatch):

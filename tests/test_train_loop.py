@@ -23,6 +23,9 @@ from train.data.batches import add_noise, clean_crops, draw_sigma
 from train.data.photos import PhotoSet
 from train.fit import checkpoint, loop, step, validation
 from train.fit.loss import ESTIMATE_FLOOR, LEVEL_FLOOR, quantile_loss, training_loss
+from train.measure.evaluate import Result
+from train.publish.card import save_results
+from train.publish.push import push
 from train.recipes import RECIPES
 
 CPU = torch.device("cpu")
@@ -278,6 +281,20 @@ def test_large_photos_are_validated_by_their_middle(monkeypatch):
     photo = np.arange(300)[:, None, None] * np.ones((1, 260, 3), int)
     window = validation.middle(photo, 256)
     assert (window[0, 0, 0], window[-1, 0, 0], window.shape) == (22, 277, (256, 256, 3))
+
+
+@pytest.mark.parametrize(("exact", "expected"), [(0, 20), (1, 20 + 10 * math.log10(4 / 3)), (4, 100)])
+def test_the_psnr_of_the_crops_is_a_number_even_where_some_come_back_exactly(exact, expected):
+    """As clean crops do, which are told that they are: their own PSNR is infinite."""
+    run = loop.start_run(toy(), CPU)
+
+    def objective(clean, *arguments):
+        error = torch.full((4, 1, 1, 1), 0.1)
+        error[:exact] = 0
+        return sum(weight.sum() for weight in run.model.parameters()), clean + error
+
+    shown = step.train_step(run, PhotoSet(toy_pictures()), toy(), 1e-3, objective).psnr
+    assert float(shown) == pytest.approx(expected, abs=1e-3)
 
 
 def test_gradients_are_clipped_to_the_norm_of_the_config():
@@ -765,6 +782,22 @@ def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run)
     assert commits[-1].files["config.json"] == (weights / "config.json").read_bytes()
     assert len([commit for commit in commits if commit.title == "Add run"]) > 1
     assert denoiser.load("tester/mine").weights.training["steps"] > 0
+
+
+def test_better_weights_take_away_what_was_measured_and_said_of_the_old_ones(hub, small_run):
+    weights = loop.fit(replace(small_run, push="tester/mine"))
+    made = ("results.json", "README.md", "example.jpg")
+    save_results(weights, [Result("toy", 1, "8-bit", False, 25.0, 20.5, 77.77, 0.9, 0.8, 24.5)])
+    (weights / "example.jpg").write_bytes(b"a picture")
+    before = files_of(small_run)
+    loop.fit(replace(small_run, resume=LATEST))  # nothing is better, as nothing is trained
+    assert all(files_of(small_run)[f"weights/{name}"] == before[f"weights/{name}"] for name in made)
+    loop.fit(replace(small_run, resume=LATEST, steps=12))
+    assert files_of(small_run)["weights/model.safetensors"] != before["weights/model.safetensors"]
+    assert not [name for name in made if (weights / name).exists()]
+    push(weights, "tester/mine")
+    pushed = hub.repos["tester/mine"].commits[-1].files
+    assert b"77.77" not in pushed["README.md"] and b"Not measured yet" in pushed["README.md"]
 
 
 def test_a_failed_push_loses_nothing(hub, small_run, capsys):

@@ -31,7 +31,7 @@ from .measure.evaluate import (
     measure_pairs,
     side_by_side,
 )
-from .publish.card import save_results
+from .publish.card import fingerprint, save_results
 from .publish.push import CHECKOUT, files_to_push, push, push_space, space_files
 from .recipes import RECIPES
 
@@ -131,7 +131,8 @@ def run_fit(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    if options.save and not model_folder(options.model):
+    folder = model_folder(options.model)
+    if options.save and not folder:
         raise ConfigError(f"--save needs a model folder, which {options.model} isn't; use --json for a Hub repository")
     for level in options.levels:
         if not 0 <= level <= MAX_LEVEL:
@@ -141,16 +142,17 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if any(len(folders) > 2 for folders in options.pairs):
         raise ConfigError("--pairs takes one folder or two; give it once for each set")
     denoiser = load(options.model, options.revision, options.device)
+    measured = fingerprint(folder) if options.save else None
     if options.told and not denoiser.steerable:
         raise ConfigError(f"{options.model} is blind only and can't be told the level; leave --told out")
     results = []
-    for folder in options.data:
-        photos = read_photos(photos_below(folder), smallest=SSIM_WINDOW)
+    for photo_folder in options.data:
+        photos = read_photos(photos_below(photo_folder), smallest=SSIM_WINDOW)
         if not photos:
-            raise ConfigError(f"there are no photos in {folder} that could be measured")
+            raise ConfigError(f"there are no photos in {photo_folder} that could be measured")
         for protocol in options.noise:
             for told in (False, True) if options.told else (False,):
-                results += measure(denoiser, folder.name, photos, options.levels, protocol == "8-bit", told)
+                results += measure(denoiser, photo_folder.name, photos, options.levels, protocol == "8-bit", told)
     for folders in options.pairs:
         for told in (False, True) if options.told else (False,):
             results.append(measure_pairs(denoiser, folders[0].name, load_pairs(*folders), told))
@@ -158,7 +160,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if options.json:
         options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")
     if options.save:
-        save_results(model_folder(options.model), results)
+        if fingerprint(folder) != measured:
+            raise ConfigError(f"the weights in {folder} were replaced while those of before were measured; start again")
+        save_results(folder, results)
 
 
 def run_experiments(options: argparse.Namespace) -> None:

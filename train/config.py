@@ -29,7 +29,7 @@ class TrainConfig:
     )
     val: str | None = setting(None, "a folder of photos to choose the best weights by (default: the data's own)")
     output_dir: str = setting("runs/photo", "where checkpoints, metrics and weights go")
-    init: str | None = setting(None, "start from these weights: a model folder or a Hub repo")
+    init: str | None = setting(None, "start from these weights: a bundled name, a model folder or a Hub repo")
     resume: str | None = setting(None, "continue exactly where the newest, or this, checkpoint stands", alone=LATEST)
 
     steps: int = setting(120_000, "optimizer steps in all")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,13 +30,27 @@ class PhotoSet:
 
     waited = 0.0  # seconds: they are all there
 
-    def __init__(self, photos: Sequence[np.ndarray], device: torch.device | str = "cpu") -> None:
-        """photos: uint8 arrays of shape (H, W, 3). Raises ConfigError if there are none."""
-        if not photos:
+    def __init__(
+        self, photos: Iterable[np.ndarray], device: torch.device | str = "cpu", expected_bytes: int = 0
+    ) -> None:
+        """photos: uint8 arrays of shape (H, W, 3). Raises ConfigError if there are none.
+
+        They are taken one at a time, so that no other need be held beside the set. expected_bytes: of all of them, as
+        far as it is known; where they take more, the set grows, which may cost an eighth of it.
+        """
+        sizes, end, pixels = [], 0, np.empty((expected_bytes // 3, 3), np.uint8)
+        for photo in photos:
+            start, end = end, end + photo.shape[0] * photo.shape[1]
+            if end > len(pixels):
+                pixels.resize((max(end, len(pixels) * 9 // 8), 3), refcheck=False)
+            pixels[start:end] = photo.reshape(-1, 3)
+            sizes.append(photo.shape[:2])
+        if not sizes:
             raise ConfigError("there are no photos to train on; give --data a folder with JPEG or PNG photos")
-        self._measure(torch.tensor([photo.shape[:2] for photo in photos], device=device))
+        pixels.resize((end, 3), refcheck=False)
+        self._measure(torch.tensor(sizes, device=device))
         self.starts = self.ends - self.heights * self.widths
-        self.pixels = torch.from_numpy(np.concatenate([photo.reshape(-1, 3) for photo in photos])).to(device)
+        self.pixels = torch.from_numpy(pixels).to(device)
 
     def _measure(self, sizes: Tensor) -> None:
         """Note the photos' heights and widths, (N, 2), and their numbers of pixels, added up."""
@@ -112,12 +126,12 @@ def read_photos(paths: Iterable[Path], smallest: int = 1) -> list[np.ndarray]:
 
     Raises TooManyPhotos above MAX_SET_BYTES.
     """
-    return read_all([partial(read_photo, path) for path in paths], smallest)
+    return list(each_photo([partial(read_photo, path) for path in paths], smallest))
 
 
-def read_all(calls: Sequence[Callable[[], np.ndarray]], smallest: int) -> list[np.ndarray]:
-    """What the calls return, each of which decodes one photo or raises ImageError, as read_photos does."""
-    photos, unreadable, small, total = [], [], 0, 0
+def each_photo(calls: Sequence[Callable[[], np.ndarray]], smallest: int) -> Iterator[np.ndarray]:
+    """What the calls return, each of which decodes one photo or raises ImageError, one by one, as read_photos does."""
+    unreadable, small, total = [], 0, 0
     for result in tqdm(in_threads(calls), desc="Reading photos", total=len(calls), unit="photo", leave=False):
         try:
             pixels = result.result()
@@ -130,9 +144,8 @@ def read_all(calls: Sequence[Callable[[], np.ndarray]], smallest: int) -> list[n
         total += pixels.nbytes
         if total > MAX_SET_BYTES:
             raise TooManyPhotos(f"the photos take more than {MAX_SET_BYTES >> 30} GiB decoded; train on fewer of them")
-        photos.append(pixels)
+        yield pixels
     report_skipped(unreadable, small, smallest)
-    return photos
 
 
 def report_skipped(unreadable: list[str], small: int, smallest: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +25,9 @@ from .photos import (
     MAX_SET_BYTES,
     PhotoSet,
     TooManyPhotos,
+    each_photo,
     hold_out,
     photos_below,
-    read_all,
     read_photo,
     report_skipped,
 )
@@ -117,15 +117,17 @@ def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]
     """
     sources = [open_source(name, config.crop) for name in config.data]
     files = [photo for source in sources for photo in source.training]
-    return read_training("--data", config.data, files, config.crop), validation_photos(config, sources)
+    return list(read_training("--data", config.data, files, config.crop)), validation_photos(config, sources)
 
 
-def read_training(flag: str, names: Sequence[str], files: Sequence[PhotoFile], smallest: int) -> list[np.ndarray]:
+def read_training(flag: str, names: Sequence[str], files: Sequence[PhotoFile], smallest: int) -> Iterator[np.ndarray]:
     """The photos' pixels. Raises ConfigError if there are none, TooManyPhotos where memory shouldn't hold them."""
-    photos = read_all([file.read for file in files], smallest)
-    if not photos:
+    found = False
+    for pixels in each_photo([file.read for file in files], smallest):
+        found = True
+        yield pixels
+    if not found:
         raise ConfigError(f"{flag} {' '.join(names)} holds no photos of at least {smallest} pixels a side")
-    return photos
 
 
 def validation_photos(config: TrainConfig, sources: Sequence[Source]) -> list[np.ndarray]:
@@ -135,7 +137,7 @@ def validation_photos(config: TrainConfig, sources: Sequence[Source]) -> list[np
     else:
         candidates = [photo for source in sources for photo in source.validation]
     chosen = candidates[:: max(1, len(candidates) // config.validation_photos)][: config.validation_photos]
-    photos = read_all([photo.read for photo in chosen], config.crop)
+    photos = list(each_photo([photo.read for photo in chosen], config.crop))
     if not photos:
         raise ConfigError("there are no photos to validate on; give --val a folder with photos")
     return photos
@@ -161,9 +163,10 @@ def training_set(
     """The sources' photos for training: in memory where all of them fit, else streamed. Raises ConfigError if none."""
     files = [photo for source in sources for photo in source.training]
     streams = [source.endless for source in sources if source.endless]
-    if not streams and sum(source.decoded_bytes for source in sources) <= MAX_SET_BYTES:
+    decoded_bytes = sum(source.decoded_bytes for source in sources)
+    if not streams and decoded_bytes <= MAX_SET_BYTES:
         with suppress(TooManyPhotos):  # the size was estimated
-            return PhotoSet(read_training(flag, names, files, config.crop), device)
+            return PhotoSet(read_training(flag, names, files, config.crop), device, decoded_bytes)
     if files:
         streams = [shuffled(files, config.seed, rank, world_size), *streams]
     return PhotoStream(in_turns(streams), (config.seed, rank), config.crop, device)

@@ -23,6 +23,7 @@ from .checkpoint import Run
 from .distributed import World
 from .loss import Objective
 
+MAX_PSNR = 100.0  # is shown of crops that all came back exactly
 MAX_SKIPPED = 10  # steps in a row whose gradients aren't finite; then the run stops
 
 
@@ -30,7 +31,7 @@ class Step(NamedTuple):
     """What one optimizer step came to, in this process."""
 
     loss: Tensor  # on the device, as the next one is
-    psnr: Tensor  # the mean over the restored crops
+    psnr: Tensor  # over all pixels of the restored crops: some may come back exactly
     drawing: float  # seconds that it took to draw the crops and their noise
 
 
@@ -94,7 +95,8 @@ def train_step(
                 loss, restored = objective(batch.clean, batch.noisy, batch.sigma, told, config, given)
             (loss / count).backward()
         losses.append(loss.detach())
-        psnrs.append(metrics.psnr(restored.detach().float(), batch.clean).mean())
+        crops = (pixels.flatten(0, 1)[None] for pixels in (restored.detach().float(), batch.clean))
+        psnrs.append(metrics.psnr(*crops).clamp(max=MAX_PSNR))
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.max_grad_norm or math.inf)
     if torch.isfinite(norm):  # the same in all processes
         for optimizer in run.optimizers:

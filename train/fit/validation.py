@@ -20,6 +20,7 @@ from ..data.photos import PhotoSet
 from ..data.sources import HUB
 from ..data.uploads import upload_pairs
 from ..measure.evaluate import LEVELS, noisy_version, side_by_side
+from ..publish.card import forget_card
 from .checkpoint import Run, best_effort
 from .distributed import World
 
@@ -65,6 +66,7 @@ def validate(
             with best_effort("the best weights"):
                 facts = training_facts(run, config) | {"validation_psnr": round(scores["psnr"], 3)}
                 save_weights(run.measured_model, output / WEIGHTS_FOLDER, facts, run.license)
+                forget_card(output / WEIGHTS_FOLDER)
                 run.best_psnr = scores["psnr"]
     run.model.train()
     return scores

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 from denoiser.weights import BUNDLED
 
 from ..config import ConfigError
-from ..publish.card import RESULTS_FILE
+from ..publish.card import RESULTS_FILE, read_results
 from .benchmark import REFERENCE, Cost
-from .evaluate import Result
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5)
 DATASET, LEVEL = "cbsd68", 25
@@ -87,9 +85,10 @@ def save_chart(figure: Any, path: Path) -> None:
 
 def own_psnr(name: str) -> float:
     """The blind PSNR of the bundled weights of that name, as `evaluate --save` left it beside them."""
-    path = BUNDLED / name / RESULTS_FILE
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    for row in map(Result.from_json, rows):
+    folder = BUNDLED / name
+    for row in read_results(folder):
         if (row.dataset, row.noise, row.level, row.told) == (DATASET, "unclipped", LEVEL, False):
             return row.psnr
-    raise ConfigError(f"{path} has no blind result for {DATASET} at level {LEVEL}: run `evaluate --save` first")
+    raise ConfigError(
+        f"{folder / RESULTS_FILE} has no blind result for {DATASET} at level {LEVEL}: run `evaluate --save` first"
+    )

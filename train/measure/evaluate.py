@@ -110,6 +110,10 @@ def load_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[np.
         pair = read_photos(paths)
         if len(pair) < 2 or pair[0].shape != pair[1].shape:
             raise ConfigError(f"{paths[0]} and {paths[1]} can't be compared: one can't be read, or their sizes differ")
+        height, width, _ = pair[0].shape
+        if min(height, width) < metrics.SSIM_WINDOW:
+            needed = f"at least {metrics.SSIM_WINDOW} a side are needed to measure SSIM"
+            raise ConfigError(f"{paths[0]} is {width}×{height} pixels; {needed}")
         pairs.append(tuple(pair))
     return pairs
 
@@ -197,10 +201,14 @@ def markdown_table(results: Iterable[Result]) -> str:
         name = f"{row.dataset} ({row.images})" + (", told the level" if row.told else "")
         level = "–" if row.level is None else f"{row.level:g}"
         lines.append(
-            f"| {name} | {row.noise} | {level} | {row.noisy_psnr:.2f} | {row.psnr:.2f} | {row.ssim:.4f} "
+            f"| {name} | {row.noise} | {level} | {_decibels(row.noisy_psnr)} | {_decibels(row.psnr)} | {row.ssim:.4f} "
             f"| {row.argmax_channel_accuracy:.3f} | {row.estimated_level:.1f} |"
         )
     return "\n".join(lines)
+
+
+def _decibels(psnr: float) -> str:
+    return "∞" if psnr == math.inf else f"{psnr:.2f}"
 
 
 def network_size(model: torch.nn.Module) -> tuple[int, float]:

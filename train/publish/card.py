@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from denoiser.weights import Weights, load_weights
+from denoiser.weights import WEIGHTS_FILE, Weights, load_weights
 
 from ..data.sources import HUB
 from ..measure.evaluate import Result, markdown_table, network_size
 
 RESULTS_FILE, CARD_FILE = "results.json", "README.md"
+WEIGHTS_KEY = "weights"  # of a result: the fingerprint of what was measured
 PICTURES = {  # shown in the card where they are in the folder
     "example.jpg": "A photo with noise, denoised, and as it was",
     "chart.png": "PSNR against CPU time, beside published networks",
@@ -41,10 +44,49 @@ own, banding, hot pixels) may be left in or smeared, and texture that looks like
 
 
 def save_results(folder: str | Path, results: list[Result]) -> None:
-    """Put measured results beside the weights, and into the card."""
-    rows = [result.to_json() for result in results]
+    """Put measured results beside the weights, and into the card.
+
+    They join those of the same weights that are there, and replace what was measured in the same way.
+    """
+    weights = fingerprint(folder)
+    joined = {(row.dataset, row.noise, row.told, row.level): row for row in [*read_results(folder), *results]}
+    rows = [row.to_json() | {WEIGHTS_KEY: weights} for row in joined.values()]
     Path(folder, RESULTS_FILE).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     write_card(folder)
+
+
+def read_results(folder: str | Path) -> list[Result]:
+    """What was measured of the weights in the folder; not what was measured of others that were there before."""
+    rows = _rows(Path(folder, RESULTS_FILE))
+    weights = fingerprint(folder) if rows else None
+    return [Result.from_json(row) for measured, row in rows if measured == weights]
+
+
+def _rows(path: Path) -> list[tuple[str | None, dict[str, Any]]]:
+    """The rows of results.json, each with the fingerprint of the weights that were measured, None if it doesn't say."""
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return [(row.pop(WEIGHTS_KEY, None), row) for row in rows]
+
+
+def fingerprint(folder: str | Path) -> str:
+    """What tells the weights in a folder from all others: the SHA-256 of their file."""
+    return hashlib.sha256(Path(folder, WEIGHTS_FILE).read_bytes()).hexdigest()
+
+
+def stale_files(folder: str | Path) -> list[str]:
+    """The card and the results, by name, where they are of other weights than the folder's or don't say of which."""
+    card, results, weights = Path(folder, CARD_FILE), Path(folder, RESULTS_FILE), fingerprint(folder)
+    stale = {
+        CARD_FILE: card.is_file() and weights not in card.read_text(encoding="utf-8"),
+        RESULTS_FILE: any(measured != weights for measured, _ in _rows(results)),
+    }
+    return [name for name in stale if stale[name]]
+
+
+def forget_card(folder: str | Path) -> None:
+    """Remove what was measured, said and shown of weights that others have replaced."""
+    for name in (CARD_FILE, RESULTS_FILE, *PICTURES):
+        Path(folder, name).unlink(missing_ok=True)
 
 
 def name_of(folder: str | Path) -> str:
@@ -57,15 +99,12 @@ def write_card(folder: str | Path) -> None:
     """Write the model card from what config.json and results.json say."""
     folder = Path(folder)
     weights = load_weights(folder)
-    results_path = folder / RESULTS_FILE
-    rows = json.loads(results_path.read_text(encoding="utf-8")) if results_path.is_file() else []
-    results = [Result.from_json(row) for row in rows]
     pictures = [f"![{text}]({name})" for name, text in PICTURES.items() if (folder / name).is_file()]
-    card = card_text(name_of(folder), weights, results, pictures)
+    card = card_text(name_of(folder), weights, fingerprint(folder), read_results(folder), pictures)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
-def card_text(name: str, weights: Weights, results: list[Result], pictures: list[str]) -> str:
+def card_text(name: str, weights: Weights, sha256: str, results: list[Result], pictures: list[str]) -> str:
     """The model card in the Hub's form: metadata with every result, then what a person wants to know."""
     training = weights.training
     metadata = ModelCardData(
@@ -106,6 +145,8 @@ the level. "unclipped" is the protocol of the literature, "8-bit" the same noise
 "real" is a camera's own noise against the mean of many shots. Printed by `python -m train evaluate`.
 
 {measured}
+
+All of this is about the `{WEIGHTS_FILE}` whose SHA-256 is `{sha256}`.
 
 ## Training
 {_training_text(training)}
@@ -186,6 +227,8 @@ def _eval_results(results: list[Result]) -> list[EvalResult]:
         level = "" if row.level is None else f"level {row.level:g}, "
         config = f"{level}{row.noise} noise" + (", told the level" if row.told else "")
         for metric, value in (("PSNR", round(row.psnr, 2)), ("SSIM", round(row.ssim, 4))):
+            if not math.isfinite(value):  # the PSNR of identical pictures; the Hub has no such number
+                continue
             found.append(
                 EvalResult(
                     task_type="image-to-image",

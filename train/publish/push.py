@@ -14,7 +14,7 @@ from huggingface_hub.utils import filter_repo_objects
 from denoiser.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 
 from ..config import ConfigError
-from .card import CARD_FILE, PICTURES, RESULTS_FILE, name_of, write_card
+from .card import CARD_FILE, PICTURES, RESULTS_FILE, name_of, stale_files, write_card
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,12 +33,18 @@ class Pushed:
 def files_to_push(folder: str | Path) -> list[Path]:
     """The files of a model folder that a push sends, the card written if there is none yet.
 
-    Raises WeightsError for a folder that can't be loaded: nothing is published that load() would refuse.
+    Raises WeightsError for a folder that can't be loaded: nothing is published that load() would refuse; ConfigError
+    where the card or the results are of other weights.
     """
     folder = Path(folder)
     load_weights(folder)
     if not (folder / CARD_FILE).is_file():
         write_card(folder)
+    for name in stale_files(folder):
+        raise ConfigError(
+            f"{name} in {folder} is of other weights, or doesn't say of which: measure these with "
+            f"`python -m train evaluate --model {folder} --data PHOTOS --save`, or delete it"
+        )
     return [folder / name for name in (*FILES, *PICTURES) if (folder / name).is_file()]
 
 
@@ -53,7 +59,8 @@ def push(
     """Put a model folder on the Hub in one commit, making the repository, and the branch `revision`, if needed.
 
     What is there already makes no second commit. The token is the client's own: HF_TOKEN or `hf auth login`. Raises
-    WeightsError for a folder that can't be loaded, ConfigError where the Hub refuses or can't be reached.
+    WeightsError for a folder that can't be loaded, ConfigError where its card or results are of other weights, or the
+    Hub refuses or can't be reached.
     """
     names = [path.name for path in files_to_push(folder)]
     api = HfApi()
