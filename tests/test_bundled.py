@@ -121,7 +121,7 @@ def test_the_strength_is_a_smooth_control_on_a_camera_s_noise(photo_model, photo
     assert removed[-1] > 1.3 * removed[3]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, 2])  # cameras with noise well above level 8
 def test_below_the_estimate_half_the_level_removes_half(photo_model, photo, seed):
     one, two, four = removed_at(photo_model, as_taken(photo, seed), (2, 4, 8))
     assert four > 3 and two == pytest.approx(four / 2, rel=0.1) and one == pytest.approx(two / 2, rel=0.1)

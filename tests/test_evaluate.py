@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from denoiser import Denoiser, Photo, open_image, save_image, weights
+from denoiser import Denoiser, Photo, save_image, weights
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import Weights, save_weights
 from train.__main__ import main
@@ -16,7 +16,6 @@ from train.measure.evaluate import (
     LEVELS,
     REAL,
     Result,
-    contact_sheet,
     find_pairs,
     load_pairs,
     markdown_table,
@@ -24,7 +23,6 @@ from train.measure.evaluate import (
     measure_pairs,
     network_size,
     noisy_version,
-    side_by_side,
 )
 
 RESIDUAL = ModelConfig(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
@@ -170,14 +168,6 @@ def test_a_perfect_result_is_written_as_json_that_any_reader_takes(photos):
     json.loads(json.dumps(row.to_json()), parse_constant=pytest.fail)
 
 
-def test_noisy_denoised_and_clean_stand_side_by_side(photos):
-    pixels = photos[0]
-    picture = side_by_side(Identity(), pixels, 25)
-    assert picture.dtype == np.uint8
-    noisy = reference_noisy(pixels, 25, True)
-    np.testing.assert_array_equal(picture, np.concatenate([noisy, noisy, pixels], axis=1))
-
-
 RESULTS = [
     Result("cbsd68", 68, "unclipped", False, 25.0, 20.17, 30.98765, 0.87654, 0.9321, 24.06),
     Result("cbsd68", 68, "8-bit", True, 12.5, 24.61, 33.5, 0.9, 0.95, 14.96),
@@ -282,12 +272,6 @@ def test_results_of_weights_that_were_replaced_meanwhile_are_not_kept(folder, mo
     assert "were replaced while" in capsys.readouterr().err and not (model_folder / "results.json").exists()
 
 
-def test_the_picture_command_writes_one_picture_three_times_as_wide(folder, model_folder, tmp_path):
-    output = tmp_path / "picture.png"
-    assert main(["picture", str(folder / "0.png"), "--model", str(model_folder), "-o", str(output)]) == 0
-    assert open_image(output).pixels.shape == (24, 3 * 40, 3)
-
-
 def test_a_blind_network_is_not_told_the_level(folder, tmp_path, capsys):
     save_weights(DenoisingAutoencoder(CLASSIC), tmp_path / "classic")
     assert evaluate(tmp_path / "classic", "--data", folder, "--told") == 1
@@ -385,26 +369,6 @@ def test_told_a_pair_the_network_gets_the_true_noise_map(photos, tiny_model):
     row = measure_pairs(denoiser, "pairs", list(zip(noisy, photos, strict=True)), told=True)
     assert row.told and "pairs (3), told the level" in markdown_table([row])
     assert [float(told.mean()) * 255 for told in seen] == pytest.approx([0, 3**-0.5, 3**-0.5], rel=1e-4)
-
-
-def test_a_contact_sheet_shows_what_was_removed(photos):
-    class Darker(Identity):
-        def denoise(self, pixels, level=None):
-            return pixels - np.minimum(pixels, 10)
-
-    sheet = contact_sheet(Darker(), photos, 20)
-    assert sheet.shape == (60, 60, 3)
-    noisy, clean, removed = np.split(sheet[40:], 3, axis=1)
-    assert np.array_equal(noisy, photos[2]) and np.array_equal(clean, Darker().denoise(photos[2]))
-    assert np.array_equal(removed, 128 + 4 * np.minimum(photos[2], 10))
-
-
-def test_the_sheet_command_writes_a_picture(tmp_path, capsys):
-    path = write(tmp_path / "a.png", 90)
-    assert main(["sheet", str(path), str(path), "--side", "16", "-o", str(tmp_path / "sheet.png")]) == 0
-    assert open_image(tmp_path / "sheet.png").pixels.shape == (32, 48, 3)
-    assert main(["sheet", str(path), "--side", "0", "-o", str(tmp_path / "sheet.png")]) == 1
-    assert "--side" in capsys.readouterr().err
 
 
 def test_there_must_be_something_to_measure_on(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""python -m train fit | evaluate | experiment | benchmark | picture | sheet | push"""
+"""python -m train fit | evaluate | compare | benchmark | push | experiment"""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from .lab.experiments import VARIANTS, experiment, outcomes_table
 from .lab.training_speed import training_speed
 from .measure.benchmark import benchmark, costs_table
 from .measure.chart import draw_chart
+from .measure.compare import compare
 from .measure.evaluate import (
     LEVELS,
     PROTOCOLS,
-    contact_sheet,
     load_pairs,
     markdown_table,
     measure,
     measure_pairs,
-    side_by_side,
 )
 from .publish.card import fingerprint, save_results
 from .publish.push import CHECKOUT, files_to_push, push, push_space, space_files
@@ -86,19 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
     timing.add_argument("--chart", type=Path, help="also draw PSNR against time into this .png or .svg")
     timing.set_defaults(run=run_benchmark)
 
-    picturing = commands.add_parser("picture", help="show a photo with noise, denoised and as it was, side by side")
-    picturing.add_argument("photo", type=Path, help="a clean photo")
-    picturing.add_argument("--level", type=float, default=25, help="noise level to add (default: 25)")
-    picturing.add_argument("--model", default=DEFAULT, help=models)
-    picturing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
-    picturing.set_defaults(run=run_picture)
-
-    showing = commands.add_parser("sheet", help="show noisy photos as they are, denoised, and what was removed, at 1:1")
-    showing.add_argument("photos", nargs="+", type=Path, help="noisy photos")
-    showing.add_argument("--side", type=int, default=320, help="pixels a side that are shown of each (default: 320)")
-    showing.add_argument("--model", default=DEFAULT, help=models)
-    showing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
-    showing.set_defaults(run=run_sheet)
+    comparing = commands.add_parser("compare", help="show photos before and after denoising, side by side at 1:1")
+    comparing.add_argument("photos", nargs="+", type=Path, help="noisy photos, or clean ones with --level")
+    comparing.add_argument("--level", type=float, help="put Gaussian noise of this level on the photos first")
+    comparing.add_argument("--side", type=int, help="show only so many pixels a side, from the middle (default: all)")
+    comparing.add_argument("--model", default=DEFAULT, help=models)
+    comparing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
+    comparing.set_defaults(run=run_compare)
 
     pushing = commands.add_parser("push", help="put a model folder, or the page, on the Hugging Face Hub in one commit")
     pushing.add_argument(
@@ -135,8 +128,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if options.save and not folder:
         raise ConfigError(f"--save needs a model folder, which {options.model} isn't; use --json for a Hub repository")
     for level in options.levels:
-        if not 0 <= level <= MAX_LEVEL:
-            raise ConfigError(f"--levels: {level:g} is no noise level; they go from 0 to {MAX_LEVEL:g}")
+        check_level("--levels", level)
     if not options.data and not options.pairs:
         raise ConfigError("there is nothing to measure on: give --data a folder of clean photos, or --pairs")
     if any(len(folders) > 2 for folders in options.pairs):
@@ -165,6 +157,12 @@ def run_evaluate(options: argparse.Namespace) -> None:
         save_results(folder, results)
 
 
+def check_level(flag: str, level: float) -> None:
+    """Raise ConfigError for a number that is not a noise level."""
+    if not 0 <= level <= MAX_LEVEL:
+        raise ConfigError(f"{flag}: {level:g} is no noise level; they go from 0 to {MAX_LEVEL:g}")
+
+
 def run_experiments(options: argparse.Namespace) -> None:
     more_photos = read_photos(photos_below(options.photos)) if options.photos else []
     outcomes = []
@@ -188,16 +186,13 @@ def run_benchmark(options: argparse.Namespace) -> None:
         draw_chart(costs, options.chart)
 
 
-def run_picture(options: argparse.Namespace) -> None:
-    pixels = rgb8(open_image(options.photo).pixels)
-    save_image(Photo(side_by_side(load(options.model), pixels, options.level)), options.output)
-
-
-def run_sheet(options: argparse.Namespace) -> None:
-    if options.side < 1:
+def run_compare(options: argparse.Namespace) -> None:
+    if options.side is not None and options.side < 1:
         raise ConfigError(f"--side is {options.side}; it must be at least 1")
+    if options.level is not None:
+        check_level("--level", options.level)
     photos = [rgb8(open_image(path).pixels) for path in options.photos]
-    save_image(Photo(contact_sheet(load(options.model), photos, options.side)), options.output)
+    save_image(Photo(compare(load(options.model), photos, options.level, options.side)), options.output)
 
 
 def run_push(options: argparse.Namespace) -> None:

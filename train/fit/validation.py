@@ -19,7 +19,8 @@ from ..config import ConfigError, TrainConfig
 from ..data.photos import PhotoSet
 from ..data.sources import HUB
 from ..data.uploads import upload_pairs
-from ..measure.evaluate import LEVELS, noisy_version, side_by_side
+from ..measure.compare import compare, middle
+from ..measure.evaluate import LEVELS, noisy_version
 from ..publish.card import forget_card
 from .checkpoint import Run, best_effort
 from .distributed import World
@@ -83,7 +84,7 @@ def forget_incomparable_best(run: Run, photos: list[np.ndarray], config: TrainCo
 
 def validation_fingerprint(photos: list[np.ndarray], config: TrainConfig) -> str:
     """The same for the same photos and those settings that photo_scores depends on: only then PSNRs compare."""
-    digest = hashlib.sha256(repr(bool(config.camera_share)).encode())
+    digest = hashlib.sha256(repr((bool(config.camera_share), config.partial_share)).encode())
     for photo in photos:
         digest.update(repr(photo.shape).encode() + photo.tobytes())
     return digest.hexdigest()
@@ -96,12 +97,6 @@ def photo_scores(denoiser: Denoiser, photo: np.ndarray, seed: int, config: Train
     if config.camera_share:
         scores["psnr_camera"] = psnr(denoiser, *upload(photo, seed, config.partial_share))
     return scores
-
-
-def middle(photo: np.ndarray, side: int) -> np.ndarray:
-    """The middle of a photo, at most side x side pixels."""
-    top, left = (max(0, length - side) // 2 for length in photo.shape[:2])
-    return photo[top : top + side, left : left + side]
 
 
 def upload(photo: np.ndarray, seed: int, partial_share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -171,10 +166,5 @@ def data_name(source: str) -> str:
 
 
 def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:
-    """Rows of noisy, denoised and clean, one a photo, as one picture."""
-    rows = []
-    for photo in photos[:GRID_PHOTOS]:
-        clean = middle(photo, GRID_SIDE)
-        clean = np.pad(clean, [(0, GRID_SIDE - side) for side in clean.shape[:2]] + [(0, 0)])
-        rows.append(side_by_side(denoiser, clean, GRID_LEVEL))
-    save_image(Photo(np.concatenate(rows)), path)
+    """Save rows of noisy, denoised and clean, one for each of the first photos, as one picture."""
+    save_image(Photo(compare(denoiser, photos[:GRID_PHOTOS], GRID_LEVEL, GRID_SIDE)), path)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from denoiser import Denoiser, Photo, metrics, noise, residual
+from denoiser import Denoiser, metrics, noise
 
 from ..config import ConfigError
 from ..data.noise_level import local_sigma
@@ -139,28 +139,6 @@ def find_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[Pat
         endings = ", ".join(f"*{noisy} and *{clean}" for noisy, clean in PAIR_ENDINGS.items())
         raise ConfigError(f"there are no pairs in {folder}; name them {endings}, or give two folders")
     return pairs
-
-
-def side_by_side(denoiser: Denoiser, pixels: np.ndarray, level: float) -> np.ndarray:
-    """Noisy (8-bit), denoised blindly and clean, from left to right: uint8 (H, W, 3) -> uint8 (H, 3 W, 3)."""
-    noisy = (noisy_version(pixels, level, quantized=True) * 255).round().astype(np.uint8)
-    return np.concatenate([noisy, denoiser.denoise(noisy), pixels], axis=1)
-
-
-def contact_sheet(denoiser: Denoiser, photos: Sequence[np.ndarray], side: int) -> np.ndarray:
-    """For each photo, uint8 (H, W, 3), a row of its middle: as it is, denoised, and what was removed.
-
-    At 1:1, side x side pixels.
-    """
-    rows = []
-    for photo in photos:
-        height, width = (min(side, length) for length in photo.shape[:2])
-        top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
-        window = (slice(top, top + height), slice(left, left + width))
-        noisy, clean = Photo(photo[window]), Photo(denoiser.denoise(photo)[window])
-        row = np.concatenate([noisy.pixels, clean.pixels, residual(noisy, clean).pixels], axis=1)
-        rows.append(np.pad(row, [(0, side - height), (0, 3 * (side - width)), (0, 0)]))
-    return np.concatenate(rows)
 
 
 def _scores(
