@@ -20,6 +20,8 @@ from .image_io import open_image, save_image
 from .inference import MAX_LEVEL, Denoiser, add_noise, blend, compare, load, residual
 from .photo import Photo
 
+__version__ = "1.0.0"
+
 __all__ = [
     "MAX_LEVEL",
     "Denoiser",

@@ -24,7 +24,9 @@ from .model import DenoisingAutoencoder, ModelConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT = "photo-denoiser/1"
-BUNDLED = Path(__file__).resolve().parent.parent / "weights"  # the models that come with the checkout, by their names
+PACKAGE = Path(__file__).resolve().parent
+# The models that come with the checkout, or inside the installed package, by their names.
+BUNDLED = PACKAGE.parent / "weights" if (PACKAGE.parent / "app.py").is_file() else PACKAGE / "bundled"
 DEFAULT = "photo"  # the one of them that serves wherever none is named
 
 LIMITS = {CONFIG_FILE: 1 << 20, WEIGHTS_FILE: 512 << 20}  # bytes
