@@ -1,23 +1,33 @@
-# make app    serve the page on http://127.0.0.1:7860
-# make test   lint and run every test
-# make train  train the base network on BSDS500 (downloads the photos)
+# make app        serve the page on http://127.0.0.1:7860
+# make check      lint and the fast tests
+# make test       lint and every test but the long ones
+# make test-long  the long tests: a siege of the page, damaged files of every format
+# make train      train the default network on BSDS500 (downloads the photos)
 # Each makes .venv on first use; PYTHON=python3.12 make app picks another interpreter.
 
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: app test train format
+.PHONY: app check test test-long train lint format
 
 app: .venv/app
 	$(BIN)/python app.py
 
-test: .venv/dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+check: lint
+	$(BIN)/python -m pytest -m "not slow and not long"
+
+test: lint
 	$(BIN)/python -m pytest
+
+test-long: .venv/dev
+	$(BIN)/python -m pytest -m long
 
 train: .venv/app
 	$(BIN)/python -m train fit
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .
