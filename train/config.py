@@ -61,7 +61,7 @@ class TrainConfig:
     estimate_quantile: float = setting(0.65, "of the levels that fit what is seen, the estimator learns this quantile")
     estimator_only: bool = setting(False, "train the noise level estimator alone, and leave the autoencoder as it is")
     optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
-    learning_rate: float = setting(4e-4, "peak learning rate")
+    learning_rate: float = setting(2e-4, "peak learning rate")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")
     warmup_steps: int = setting(500, "steps over which the learning rate rises, at most 3 % of the run")
     schedule: str = setting("cosine", "learning rate after the warm-up", ("cosine", "constant"))
