@@ -14,7 +14,7 @@ from torch import Tensor
 from . import metrics, noise
 from .errors import DenoiserError, ImageError
 from .image_io import Photo
-from .tiling import Progress, Steps, drain, tile_by_tile, tiled
+from .tiling import Progress, Steps, drain, tile_by_tile
 from .weights import BUNDLED, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
@@ -116,6 +116,10 @@ class Denoiser:
 
         For a network without an estimator (a classic one) it is the RMS of what the network would remove.
         """
+        return drain(self.estimate_by_tile(pixels))
+
+    def estimate_by_tile(self, pixels: np.ndarray) -> Steps[float]:
+        """Estimate the noise level as a generator, as by_tile denoises: it returns what estimate_level does."""
         tensor = _as_tensor(pixels)
         scale = FULL_SCALE[pixels.dtype]
 
@@ -127,7 +131,7 @@ class Denoiser:
                     return self._model.estimate_sigma(noisy).cpu()
                 return (noisy - self._model(noisy)).square().mean(dim=1, keepdim=True).cpu()
 
-        mean = float(tiled(sigma_map, tensor).double().mean())
+        mean = float((yield from tile_by_tile(sigma_map, tensor)).mean(dtype=torch.float64))
         return noise.level_from_sigma(mean if self.steerable else math.sqrt(mean))
 
     def _precision(self, dtype: np.dtype) -> torch.autocast:
