@@ -152,8 +152,10 @@ def add_noise(photo: Photo, level: float, seed: int = 0) -> Photo:
     if level is None:
         raise ImageError(f"A noise level is needed: a number from 0 to {MAX_LEVEL:g}.")
     _check_level(level)
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= seed < 2**64:
+        raise ImageError(f"The seed is {seed!r}. Give a whole number from 0 to 2**64 - 1.")
     scale = FULL_SCALE[photo.pixels.dtype]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     noisy = noise.gaussian(_as_floats(photo.pixels), noise.sigma_from_level(level), generator)
     raw = (noisy.clamp(0, 1) * scale).round()[0].permute(1, 2, 0).numpy().astype(photo.pixels.dtype)
     return photo.with_pixels(raw.reshape(photo.pixels.shape))

@@ -30,19 +30,18 @@ class Visitor:
     def cancel(self, number: int, event: str) -> None:
         self.http.post("/cancel", json={"session_hash": self.session, "fn_index": number, "event_id": event})
 
-    def answer(self, seconds: float = SECONDS) -> dict:
-        """What the event that was asked for ends with: {"data": [...]} or {"error": ...}."""
+    def answer(self, event: str, seconds: float = SECONDS) -> dict:
+        """What an event ends with: {"data": [...]} or {"error": ...}."""
         events = self.http.stream("GET", "/queue/data", params={"session_hash": self.session}, timeout=seconds)
         with events as lines:
             for line in lines.iter_lines():
                 message = json.loads(line.removeprefix("data:")) if line else {}
-                if message.get("msg") == "process_completed":
+                if message.get("msg") == "process_completed" and message["event_id"] == event:
                     return message["output"]
         raise AssertionError("the page hung up")
 
     def ask(self, number: int, *data: object) -> dict:
-        self.join(number, *data)
-        return self.answer()
+        return self.answer(self.join(number, *data))
 
     def call(self, endpoint: str, *data: object) -> str:
         """What an endpoint streams back, as text."""

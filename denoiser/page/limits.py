@@ -105,17 +105,25 @@ def hold_to_limits(page: gr.Blocks) -> None:
         try:
             inputs = await async_traverse(inputs, named_file, is_file_obj)
             values = await preprocess(block_fn, inputs, *arguments, **options)
-        except gr.Error:
+            if not all(map(is_usable, block_fn.inputs, values)):
+                raise ValueError("a setting")
+            return values
+        except gr.Error as error:
+            error.print_exception = False
             raise
         except ImageError as error:
             raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
             raise gr.Error(UNUSABLE, print_exception=False) from error
-        if block_fn.preprocess and any(isinstance(value, float) and not math.isfinite(value) for value in values):
-            raise gr.Error(UNUSABLE, print_exception=False)
-        return values
 
     page.preprocess_data = checked
+
+
+def is_usable(block: Any, value: Any) -> bool:
+    """Whether a setting is one value, and finite: Gradio only looks whether it is out of range."""
+    if not isinstance(block, (gr.Slider, gr.Dropdown, gr.Radio, gr.Checkbox)):
+        return True
+    return math.isfinite(value) if isinstance(value, (int, float)) else isinstance(value, str)
 
 
 async def fetched(address: str) -> str:

@@ -111,7 +111,7 @@ def noisy_tab(model: Denoiser, service: Service) -> None:
 
     def make_file(key: str | None, amount: float, kind: str, quality: float, without_place: bool) -> str:
         held = service.shelf.get(key)
-        percent, quality = round(amount), round(quality)
+        percent, quality, without_place = round(amount), round(quality), bool(without_place)
         name = result_name(held.upload, "denoised", FORMATS[kind])
         path = held.folder / f"{percent}-{quality}-{without_place}" / name  # asked for again, it is there
         photo = denoiser.blend(held.photo, held.clean, percent / 100)
