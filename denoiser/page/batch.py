@@ -13,10 +13,21 @@ from typing import Any
 
 import gradio as gr
 
-import denoiser
 from denoiser import Denoiser, DenoiserError, ImageError
 
-from .parts import NETWORK, SKIP, Service, followed, measured, network_of, plain_text, preview, result_path, written
+from .parts import (
+    NETWORK,
+    SKIP,
+    Service,
+    followed,
+    measured,
+    network_of,
+    opened,
+    plain_text,
+    preview,
+    result_path,
+    written,
+)
 from .uploads import own_folder, sweep
 
 MAX_PHOTOS = 50  # at once
@@ -39,7 +50,7 @@ def many_tab(model: Denoiser, service: Service) -> None:
             archive = gr.DownloadButton("Download all as a zip", interactive=False, elem_id="zip")
 
     def denoise_one(path: Path, times: int, results: Archive) -> Iterator[str | None]:
-        photo = denoiser.open_image(path)
+        photo = opened(path)
         result = yield from followed(network(photo, estimate=False))
         file = written(result.clean, result_path(path, "denoised"))
         for _ in range(times):

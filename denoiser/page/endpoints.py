@@ -7,7 +7,7 @@ import gradio as gr
 import denoiser
 from denoiser import Denoiser
 
-from .parts import NETWORK, Service, by_turns, followed, network_of, result_path, written
+from .parts import NETWORK, Service, by_turns, followed, network_of, opened, result_path, written
 
 
 def add_endpoints(model: Denoiser, service: Service) -> None:
@@ -21,7 +21,7 @@ def add_endpoints(model: Denoiser, service: Service) -> None:
             photo: the noisy photo: JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC
             level: strength of the noise, 0 to 100; left out, it is estimated
         """
-        noisy = denoiser.open_image(photo)
+        noisy = opened(photo)
         result = yield from followed(network(noisy, level, estimate=False))
         yield gr.FileData(path=str(written(result.clean, result_path(photo, "denoised"))))
 
@@ -31,7 +31,7 @@ def add_endpoints(model: Denoiser, service: Service) -> None:
         Args:
             photo: the noisy photo
         """
-        result = yield from followed(network(denoiser.open_image(photo), denoise=False))
+        result = yield from followed(network(opened(photo), denoise=False))
         yield round(result.level, 2)
 
     def add_noise(photo: gr.FileData, level: float, seed: int = 0) -> gr.FileData:
@@ -42,7 +42,7 @@ def add_endpoints(model: Denoiser, service: Service) -> None:
             level: strength of the noise, 0 to 100: its standard deviation on the 0-255 scale
             seed: the same seed gives the same noise
         """
-        noisy = denoiser.add_noise(denoiser.open_image(photo), level, seed)
+        noisy = denoiser.add_noise(opened(photo), level, seed)
         yield gr.FileData(path=str(written(noisy, result_path(photo, "noisy"))))
 
     for endpoint in (denoise, estimate_noise, add_noise):

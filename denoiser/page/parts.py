@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 import denoiser
-from denoiser import Denoiser, DenoiserError, Photo
+from denoiser import Denoiser, DenoiserError, ImageError, Photo
 from denoiser.image_io import WRITE_FORMATS, image_size
 
 from .look import ACTUAL_SIZE_CLASS
@@ -37,6 +37,8 @@ COMPARISON, ACTUAL_SIZE, RESIDUAL = VIEWS = ("Before / after", "Actual size", "W
 NOISE_WORDS = {3: "hardly any", 10: "a little", 22: "a good deal", 45: "much", 1000: "very much"}
 
 
+MAX_PHOTO_BYTES = 400_000_000  # the most megapixels that are read, with transparency, at 8 bits a channel
+BIG_BYTES = 200_000_000  # held of a photo
 # For Gradio all of them run at once, up to the 40 that it runs at most; whose turn it really is, Turns says.
 NETWORK = {"concurrency_id": "network", "concurrency_limit": 32}
 QUICK = {"concurrency_id": "quick", "concurrency_limit": 8}
@@ -98,16 +100,32 @@ def by_turns(turns: Turns, work: Callable[..., Iterator], nothing_new: Any = SKI
     return callback
 
 
-def in_turn(turns: Turns, function: Callable) -> Callable:
-    """Make a callback of a function that takes a moment."""
+def with_held(service: Service, function: Callable) -> Callable:
+    """Make a callback of a function, quickly done, of what is held for a visitor, or None where nothing is.
+
+    It has a thread of its own, but for a big photo that of the network, between two of its steps: the room that both
+    take for a moment is not taken at once.
+    """
 
     @functools.wraps(function)
-    async def callback(*arguments: Any) -> Any:
+    async def callback(key: str | None, *arguments: Any) -> Any:
         with plain_errors():
-            async with turns.turn():
-                return await turns.do(function, *arguments)
+            held = None if key is None else service.shelf.get(key)
+            big = held is not None and held.bytes > BIG_BYTES
+            async with service.quick.turn():
+                return await (service.network if big else service.quick).do(function, held, *arguments)
 
     return callback
+
+
+def opened(file: Path) -> Photo:
+    """Open a photo. Raises ImageError where that is not possible, or it would take too much memory."""
+    photo = denoiser.open_image(file)
+    size = photo.pixels.nbytes + (0 if photo.alpha is None else photo.alpha.nbytes)
+    if size > MAX_PHOTO_BYTES:
+        size, most = size // 10**6, MAX_PHOTO_BYTES // 10**6
+        raise ImageError(f"{file.name!r} takes {size} MB in memory; up to {most} are taken here. Save it with 8 bits.")
+    return photo
 
 
 def measured(photo: Any) -> tuple[Path, int]:

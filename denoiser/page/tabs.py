@@ -12,7 +12,7 @@ import gradio as gr
 from gradio import media
 
 import denoiser
-from denoiser import MAX_LEVEL, Denoiser
+from denoiser import MAX_LEVEL, Denoiser, ImageError
 
 from .parts import (
     COMPARISON,
@@ -25,18 +25,19 @@ from .parts import (
     before_after,
     by_turns,
     followed,
-    in_turn,
     in_words,
     network_of,
+    opened,
     photo_input,
     preview,
     result_name,
     score_table,
     show,
+    with_held,
     written,
 )
 from .shelf import Held
-from .uploads import examples_folder, own_folder
+from .uploads import NO_PHOTO, examples_folder, own_folder
 
 DEFAULT_LEVEL = 25
 EXAMPLES = {"tower.jpg": 15, "cheetah.jpg": 25, "groot.jpeg": 40, "lion.jpg": 60}  # photos of Gradio's, noise to add
@@ -96,7 +97,7 @@ def noisy_tab(model: Denoiser, service: Service) -> None:
         view: str,
         progress: gr.Progress = gr.Progress(),
     ) -> Iterator:
-        photo, started = denoiser.open_image(path), time.monotonic()
+        photo, started = opened(path), time.monotonic()
         result = yield from followed(network(photo, None if auto else level), progress)
         now_held = Held(photo, result.clean, path, own_folder())
         shown = show(now_held, amount, view)
@@ -106,11 +107,12 @@ def noisy_tab(model: Denoiser, service: Service) -> None:
         slider = min(round(result.level), MAX_LEVEL) if auto else SKIP  # which may have moved on meanwhile
         yield service.shelf.put(now_held, key), *shown, text, auto, slider, gr.Button(interactive=True)
 
-    def show_again(key: str | None, amount: float, view: str) -> tuple:
-        return (SKIP, SKIP) if key is None else show(service.shelf.get(key), amount, view)
+    def show_again(held: Held | None, amount: float, view: str) -> tuple:
+        return (SKIP, SKIP) if held is None else show(held, amount, view)
 
-    def make_file(key: str | None, amount: float, kind: str, quality: float, without_place: bool) -> str:
-        held = service.shelf.get(key)
+    def make_file(held: Held | None, amount: float, kind: str, quality: float, without_place: bool) -> str:
+        if held is None:
+            raise ImageError(NO_PHOTO)
         percent, quality, without_place = round(amount), round(quality), bool(without_place)
         name = result_name(held.upload, "denoised", FORMATS[kind])
         path = held.folder / f"{percent}-{quality}-{without_place}" / name  # asked for again, it is there
@@ -137,7 +139,7 @@ def noisy_tab(model: Denoiser, service: Service) -> None:
     stop.click(None, cancels=runs, queue=False, api_visibility="private")
     gr.on(
         [amount.input, view.input],
-        in_turn(service.quick, show_again),
+        with_held(service, show_again),
         [held, amount, view],
         [pair, residual],
         trigger_mode="always_last",
@@ -145,7 +147,7 @@ def noisy_tab(model: Denoiser, service: Service) -> None:
         **quick,
     )
     upload.clear(forget, held, [held, pair, residual, details, save], queue=False, api_visibility="private")
-    made = save.click(in_turn(service.quick, make_file), [held, amount, kind, quality, without_place], file, **quick)
+    made = save.click(with_held(service, make_file), [held, amount, kind, quality, without_place], file, **quick)
     made.success(None, js=PRESS.format("file"), api_visibility="private")
 
 
@@ -170,7 +172,7 @@ def clean_tab(model: Denoiser, service: Service) -> None:
             scores = gr.Markdown(elem_id="scores")
 
     def run(path: Path, level: float, progress: gr.Progress = gr.Progress()) -> Iterator:
-        photo = denoiser.open_image(path)
+        photo = opened(path)
         noisy = denoiser.add_noise(photo, level, seed=secrets.randbits(32))
         result = yield from followed(network(noisy), progress)
         folder = own_folder()
