@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ import denoiser
 from denoiser import ImageError
 from denoiser.page import limits
 from denoiser.page.parts import plain_text
+from denoiser.page.uploads import upload_folder
 
 VIEW, FORMAT = "Before / after", "Like the upload"
 JUNK = [None, 5, -1.5, True, "x", "", [], {}, [[]], {"path": 5}, {"path": None, "url": "x"}, {"meta": {}}, "\0", 1e308]
@@ -74,6 +77,24 @@ def test_form_fields_and_the_number_of_files_are_limited(visitor, capfd):
     answer = visitor.http.post("/upload", files=files)
     assert answer.status_code == 400 and "50" in answer.text
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_upload_that_is_broken_off_leaves_nothing(tiny_page, capfd):
+    address, before = httpx.URL(tiny_page[1]), set(upload_folder().iterdir())
+    start = b'--x\r\ncontent-disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + bytes(300_000)
+    head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nContent-Type: "
+    with socket.create_connection((address.host, address.port)) as connection:
+        connection.sendall(head + b"multipart/form-data; boundary=x\r\n\r\n" + start)
+        wait_for(lambda: set(upload_folder().iterdir()) > before)
+    wait_for(lambda: set(upload_folder().iterdir()) == before)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def wait_for(condition):
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_the_queue_is_not_walked_round(visitor, tiny_page, photo):

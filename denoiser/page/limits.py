@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
 
 import gradio as gr
 from gradio import route_utils
 from gradio_client.utils import async_traverse, is_file_obj, is_http_url_like
-from starlette.datastructures import Headers
+from starlette.datastructures import FormData, Headers
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,11 +71,12 @@ class Limits:
                 await asyncio.to_thread(sweep)
             return message
 
-        return await self.app(scope, counted, send)
+        with contextlib.suppress(ClientDisconnect):  # in the middle of an upload: there is nobody to answer
+            return await self.app(scope, counted, send)
 
 
 class UploadParser(route_utils.GradioMultiPartParser):
-    """Gradio's, which takes a thousand files at once, and form fields of any length into memory."""
+    """Gradio's takes a thousand files at once, form fields of any length, and keeps what was broken off."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options | {"max_files": MAX_FILES})
@@ -86,6 +88,15 @@ class UploadParser(route_utils.GradioMultiPartParser):
             self._current_part.data += data[start:end]
         else:
             raise MultiPartException(f"A field exceeds the maximum allowed size of {MAX_FIELD_BYTES} bytes.")
+
+    async def parse(self) -> FormData:
+        try:
+            return await super().parse()
+        except BaseException:
+            for file in self._files_to_close_on_error:
+                file.close()
+                Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def hold_to_limits(page: gr.Blocks) -> None:
