@@ -59,16 +59,15 @@ class Page:
             while True:
                 lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
                 held = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024 / 1e9
-                self.peak, self.most = max(self.peak, held), max(self.most, self.disk())
+                self.peak = max(self.peak, held)
+                with contextlib.suppress(OSError):  # a folder that goes while it is read
+                    self.most = max(self.most, sum(size for _, size in self.files()) / 1e9)
                 if held > KILL_GB:
                     self.process.kill()
                 time.sleep(0.1)
 
-    def disk(self):
-        """GB of visitors' files."""
-        return sum(size for path, size in self.files()) / 1e9
-
     def files(self):
+        """Those of visitors, with their sizes."""
         for path in self.folder.rglob("*"):
             with contextlib.suppress(OSError):
                 if path.is_file() and "examples" not in path.parts:

@@ -12,7 +12,7 @@ from pathlib import Path
 from denoiser import DenoiserError, Photo
 
 HOLD_SECONDS = 600
-HOLD_BYTES = 600_000_000  # of pixels, all visitors together: four photos of 24 megapixels, before and after
+HOLD_BYTES = 800_000_000  # of pixels, all visitors together: five photos of 24 megapixels, before and after
 
 
 @dataclass(frozen=True)
