@@ -6,30 +6,38 @@ Run it with `python app.py`. DENOISER_MODEL takes the weights from a Hugging Fac
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
+import signal
 import threading
+from collections.abc import AsyncIterator
 from concurrent import futures
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 import denoiser
 from denoiser import Denoiser, WeightsError
+from denoiser.page.batch import many_tab
 from denoiser.page.endpoints import add_endpoints
+from denoiser.page.limits import MAX_FILE_BYTES, Limits, hold_to_limits
 from denoiser.page.look import CSS, PAGE_SCRIPT, THEME
-from denoiser.page.tabs import clean_tab, many_tab, noisy_tab
+from denoiser.page.parts import Service, plain_text
+from denoiser.page.tabs import clean_tab, noisy_tab
+from denoiser.page.uploads import claim_folder, keep_seconds, sweep
 from denoiser.weights import load_weights
 
 TITLE = "Photo denoiser"
 INTRO = (
     "Drop a noisy photo, get it back clean. Photos are processed on the machine that serves this page and deleted "
-    "after an hour."
+    "after {}."
 )
-KEEP_SECONDS = 3600  # uploads and results are deleted after this long
-MAX_WAITING = 32  # visitors in the queue; a further one is asked to come back
-MAX_UPLOAD = "200mb"
+MAX_WAITING = 32  # requests at Gradio's door, where they hardly ever wait; a further one is asked to come back
+MAX_SESSIONS = 256  # visitors whose settings are remembered; each can take some megabytes
+SWEEPS = 12  # in the time that a file is kept
 HUB_SECONDS = 10  # the client itself tries a Hub that is down for 23
 
 
@@ -66,32 +74,57 @@ def settle(loading: futures.Future, source: str, revision: str | None) -> None:
 
 
 def build_page(model: Denoiser, notice: str) -> gr.Blocks:
-    """The page for a denoiser, with a notice on the weights it runs on."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEEP_SECONDS, KEEP_SECONDS)) as page:
-        gr.Markdown(f"# {TITLE}\n{INTRO}")
+    """Build the page for a denoiser, with a notice on the weights it runs on."""
+    claim_folder()
+    service = Service()
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+        gr.Markdown(f"# {TITLE}\n{INTRO.format(duration(keep_seconds()))}")
         with gr.Tab("My photo is noisy"):
-            noisy_tab(model)
+            noisy_tab(model, service)
         with gr.Tab("Many photos"):
-            many_tab(model)
+            many_tab(model, service)
         with gr.Tab("Try it on a clean photo"):
-            clean_tab(model)
-        gr.Markdown(notice, elem_id="notice")
-        add_endpoints(model)
-    return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
+            clean_tab(model, service)
+        gr.Markdown(plain_text(notice), elem_id="notice")
+        add_endpoints(model, service)
+    page.service = service
+    hold_to_limits(page)
+    return page.queue(max_size=MAX_WAITING, api_open=False)
+
+
+def duration(seconds: float) -> str:
+    return "an hour" if seconds == 3600 else f"{seconds / 60:g} minutes"
 
 
 def launch(page: gr.Blocks, **options: Any) -> None:
     """Serve the page; the options are those of Gradio's launch."""
-    footer = ["api", "settings"]
+
+    @contextlib.asynccontextmanager
+    async def sweeping(_: Any) -> AsyncIterator[None]:
+        task = asyncio.create_task(keep_sweeping(page.service))
+        yield
+        task.cancel()
+
     page.launch(
         theme=THEME,
         css=CSS,
         js=PAGE_SCRIPT,
-        max_file_size=MAX_UPLOAD,
+        max_file_size=MAX_FILE_BYTES,
         run_history=False,
-        footer_links=footer,
+        enable_monitoring=False,
+        state_session_capacity=MAX_SESSIONS,
+        footer_links=["api", "settings"],
+        app_kwargs={"middleware": [Middleware(Limits)], "lifespan": sweeping},
         **options,
     )
+
+
+async def keep_sweeping(service: Service) -> None:
+    """Delete what is too old, now and then, starting with what earlier runs of the page left."""
+    while True:
+        await asyncio.to_thread(sweep)
+        service.shelf.clear_out()
+        await asyncio.sleep(keep_seconds() / SWEEPS)
 
 
 def use_memory_well() -> None:
@@ -107,4 +140,5 @@ def use_memory_well() -> None:
 
 if __name__ == "__main__":
     use_memory_well()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to tidy up as after Ctrl-C
     launch(build_page(*load_model()))

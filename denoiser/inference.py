@@ -14,7 +14,7 @@ from torch import Tensor
 from . import metrics, noise
 from .errors import DenoiserError, ImageError
 from .image_io import Photo
-from .tiling import Progress, Steps, drain, tile_by_tile, tiled
+from .tiling import Progress, Steps, drain, tile_by_tile
 from .weights import DEFAULT, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
@@ -121,6 +121,10 @@ class Denoiser:
 
         For a network without an estimator (a classic one) it is the RMS of what the network would remove.
         """
+        return drain(self.estimate_by_tile(pixels))
+
+    def estimate_by_tile(self, pixels: np.ndarray) -> Steps[float]:
+        """Estimate the noise level as a generator, as by_tile denoises: it returns what estimate_level does."""
         tensor = _as_tensor(pixels)
         scale = FULL_SCALE[pixels.dtype]
 
@@ -132,7 +136,7 @@ class Denoiser:
                     return self._model.estimate_sigma(noisy).cpu()
                 return (noisy - self._model(noisy)).square().mean(dim=1, keepdim=True).cpu()
 
-        mean = float(tiled(sigma_map, tensor).double().mean())
+        mean = float((yield from tile_by_tile(sigma_map, tensor)).mean(dtype=torch.float64))
         return noise.level_from_sigma(mean if self.steerable else math.sqrt(mean))
 
     def _precision(self, dtype: np.dtype) -> torch.autocast:
@@ -153,8 +157,10 @@ def add_noise(photo: Photo, level: float, seed: int = 0) -> Photo:
     if level is None:
         raise ImageError(f"A noise level is needed: a number from 0 to {MAX_LEVEL:g}.")
     _check_level(level)
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= seed < 2**64:
+        raise ImageError(f"The seed is {seed!r}. Give a whole number from 0 to 2**64 - 1.")
     scale = FULL_SCALE[photo.pixels.dtype]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     noisy = noise.gaussian(_as_floats(photo.pixels), noise.sigma_from_level(level), generator)
     raw = (noisy.clamp(0, 1) * scale).round()[0].permute(1, 2, 0).numpy().astype(photo.pixels.dtype)
     return photo.with_pixels(raw.reshape(photo.pixels.shape))

@@ -88,3 +88,16 @@ def untouched_global_generators():
     yield
     assert torch.equal(torch.get_rng_state(), torch_state)
     np.testing.assert_equal(np.random.get_state(), numpy_state)  # noqa: NPY002
+
+
+@pytest.fixture(scope="session")
+def tiny_page(tiny_config):
+    """The page on the tiny network, running: it and its address."""
+    import app
+    from denoiser import Denoiser
+    from denoiser.weights import Weights
+
+    page = app.build_page(Denoiser(Weights(build(tiny_config), "tiny")), "")
+    app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield page, page.local_url
+    page.close()

@@ -18,6 +18,9 @@ import app
 import denoiser
 
 LEVEL = 25
+LICENSE = """MIT ![x](https://example.org/x.png) <img src="https://example.org/y.png"> <form><input></form> [a](//b) $x$
+
+# www.example.org https://example.org a@example.org `code` *it* ~~no~~ | a | &lt; <!-- -->"""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def model():
 @pytest.fixture(scope="module")
 def url(model, tmp_path_factory):
     """The address of the running page."""
-    page = app.build_page(model, "Running on the test's weights.")
+    page = app.build_page(model, f"Running on the test's weights, under {LICENSE}.")
     app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield page.local_url
     page.close()
@@ -270,6 +273,12 @@ def test_a_clean_photo_shows_what_the_denoiser_gains(page):
     row.wait_for(timeout=60_000)
     before, after = (float(cell.split()[0]) for cell in row.locator("td").all_inner_texts()[1:])
     assert 19 < before < 22 and after > before + 5
+
+
+def test_the_name_of_a_licence_is_shown_as_it_is_written(page):
+    notice = page.locator("#notice")
+    assert notice.inner_text() == f"Running on the test's weights, under {' '.join(LICENSE.split())}."
+    assert notice.locator("img, form, input, a, h1, code, em, del, table, .katex").count() == 0
 
 
 def test_an_example_is_one_click(page):

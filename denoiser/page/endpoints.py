@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gradio as gr
 
 import denoiser
 from denoiser import Denoiser
 
-from .parts import on_gpu, open_photo, plain_errors, result_path
+from .parts import NETWORK, Service, by_turns, followed, network_of, opened, result_path, written
 
 
-def add_endpoints(model: Denoiser) -> None:
-    @on_gpu
+def add_endpoints(model: Denoiser, service: Service) -> None:
+    """Each is a generator, so that it can be stopped; what it yields last is of the type that it says it returns."""
+    network = network_of(model)
+
     def denoise(photo: gr.FileData, level: float | None = None) -> gr.FileData:
         """Remove the noise from a photo.
 
@@ -21,23 +21,18 @@ def add_endpoints(model: Denoiser) -> None:
             photo: the noisy photo: JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC
             level: strength of the noise, 0 to 100; left out, it is estimated
         """
-        path = Path(photo["path"])
-        noisy = open_photo(path)
-        with plain_errors():
-            file = result_path(path, "denoised")
-            denoiser.save_image(model(noisy, level), file)
-        return gr.FileData(path=str(file))
+        noisy = opened(photo)
+        result = yield from followed(network(noisy, level, estimate=False))
+        yield gr.FileData(path=str(written(result.clean, result_path(photo, "denoised"))))
 
-    @on_gpu
     def estimate_noise(photo: gr.FileData) -> float:
         """Estimate how strong the noise in a photo is: the standard deviation on the 0-255 scale.
 
         Args:
             photo: the noisy photo
         """
-        opened = open_photo(photo["path"])
-        with plain_errors():
-            return round(model.estimate_level(opened.pixels), 2)
+        result = yield from followed(network(opened(photo), denoise=False))
+        yield round(result.level, 2)
 
     def add_noise(photo: gr.FileData, level: float, seed: int = 0) -> gr.FileData:
         """Add Gaussian noise to a photo.
@@ -47,12 +42,9 @@ def add_endpoints(model: Denoiser) -> None:
             level: strength of the noise, 0 to 100: its standard deviation on the 0-255 scale
             seed: the same seed gives the same noise
         """
-        path = Path(photo["path"])
-        clean = open_photo(path)
-        with plain_errors():
-            file = result_path(path, "noisy")
-            denoiser.save_image(denoiser.add_noise(clean, level, seed), file)
-        return gr.FileData(path=str(file))
+        noisy = denoiser.add_noise(opened(photo), level, seed)
+        yield gr.FileData(path=str(written(noisy, result_path(photo, "noisy"))))
 
     for endpoint in (denoise, estimate_noise, add_noise):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="model")
+        callback = by_turns(service.network, endpoint, nothing_new=None)
+        gr.api(callback, api_name=endpoint.__name__, **NETWORK)

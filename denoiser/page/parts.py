@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import secrets
+import functools
+import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 import denoiser
-from denoiser import DenoiserError, Photo
-from denoiser.image_io import WRITE_FORMATS
+from denoiser import Denoiser, DenoiserError, ImageError, Photo
+from denoiser.image_io import WRITE_FORMATS, image_size
 
 from .look import ACTUAL_SIZE_CLASS
+from .shelf import Held, Shelf
+from .turns import Turns
+from .uploads import own_folder, photo_file, sweep
 
 try:
     from spaces import GPU as on_gpu  # of a ZeroGPU Space, which lends its GPU to the functions so marked; else nothing
@@ -25,19 +31,34 @@ except ImportError:
         return function
 
 
+SKIP = gr.skip()
 COMPARISON, ACTUAL_SIZE, RESIDUAL = VIEWS = ("Before / after", "Actual size", "What was removed")
 # What a noise level looks like, by the first limit that it is below.
 NOISE_WORDS = {3: "hardly any", 10: "a little", 22: "a good deal", 45: "much", 1000: "very much"}
 
 
-@dataclass(frozen=True)
-class Held:
-    """One visitor's photo and its denoised version, so that a mixture of the two needs no second run."""
+MAX_PHOTO_BYTES = 400_000_000  # the most megapixels that are read, with transparency, at 8 bits a channel
+BIG_BYTES = 200_000_000  # held of a photo
+# For Gradio all of them run at once, up to the 40 that it runs at most; whose turn it really is, Turns says.
+NETWORK = {"concurrency_id": "network", "concurrency_limit": 32}
+QUICK = {"concurrency_id": "quick", "concurrency_limit": 8}
 
-    photo: Photo
-    clean: Photo
-    upload: Path
-    folder: Path  # of its own, in Gradio's cache: nobody else knows its name
+
+@dataclass
+class Service:
+    """What all visitors of a page share. What takes a moment, as moving Amount, never waits behind the network."""
+
+    network: Turns = field(default_factory=lambda: Turns(NETWORK["concurrency_limit"]))
+    quick: Turns = field(default_factory=lambda: Turns(QUICK["concurrency_limit"]))
+    shelf: Shelf = field(default_factory=Shelf)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the network made of a photo: the level of its noise and the photo without it, as far as asked for."""
+
+    level: float | None
+    clean: Photo | None
 
 
 def photo_input(label: str, elem_id: str) -> gr.Image:
@@ -61,61 +82,147 @@ def plain_errors() -> Iterator[None]:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def open_photo(path: str | Path | None) -> Photo:
-    if not path:
-        raise gr.Error("Choose a photo first.", print_exception=False)
-    with plain_errors():
-        return denoiser.open_image(path)
+def by_turns(turns: Turns, work: Callable[..., Iterator], nothing_new: Any = SKIP) -> Callable[..., AsyncIterator]:
+    """Make a callback of work on a photo: a generator function, given the photo's file and the other arguments.
+
+    It starts when it is the visitor's turn, and stops at the step at which the visitor cancels or leaves. Where there
+    is nothing new, Gradio gets `nothing_new`.
+    """
+
+    @functools.wraps(work)
+    async def callback(photo: Any, *arguments: Any) -> AsyncIterator[Any]:
+        with plain_errors():
+            file, pixels = await asyncio.to_thread(measured, photo)
+            async with turns.turn(pixels), contextlib.aclosing(turns.steps(work(file, *arguments))) as updates:
+                async for update in updates:
+                    yield nothing_new if update is None else update
+
+    return callback
 
 
-def stoppable(steps: Iterator, progress: gr.Progress | None = None, outputs: int = 1) -> Iterator:
-    """Run the steps, yielding after each: there Gradio stops a run that was cancelled or whose visitor has left."""
-    started = time.monotonic()
+def with_held(service: Service, function: Callable) -> Callable:
+    """Make a callback of a function, quickly done, of what is held for a visitor, or None where nothing is.
+
+    It has a thread of its own, but for a big photo that of the network, between two of its steps: the room that both
+    take for a moment is not taken at once.
+    """
+
+    @functools.wraps(function)
+    async def callback(key: str | None, *arguments: Any) -> Any:
+        with plain_errors():
+            held = None if key is None else service.shelf.get(key)
+            big = held is not None and held.bytes > BIG_BYTES
+            async with service.quick.turn():
+                return await (service.network if big else service.quick).do(function, held, *arguments)
+
+    return callback
+
+
+def opened(file: Path) -> Photo:
+    """Open a photo. Raises ImageError where that is not possible, or it would take too much memory."""
+    photo = denoiser.open_image(file)
+    size = photo.pixels.nbytes + (0 if photo.alpha is None else photo.alpha.nbytes)
+    if size > MAX_PHOTO_BYTES:
+        size, most = size // 10**6, MAX_PHOTO_BYTES // 10**6
+        raise ImageError(f"{file.name!r} takes {size} MB in memory; up to {most} are taken here. Save it with 8 bits.")
+    return photo
+
+
+def measured(photo: Any) -> tuple[Path, int]:
+    """The file of a photo as a visitor names it, by a path or as Gradio's FileData, and how many pixels it has.
+
+    Raises ImageError where it is none.
+    """
+    file = photo_file(photo.get("path") if isinstance(photo, dict) else photo)
+    width, height = image_size(file)
+    return file, width * height
+
+
+def network_of(model: Denoiser) -> Callable[..., Iterator]:
+    """What a model does with a photo, as a generator: (tiles done, in all) or None at times, at the end a Result.
+
+    A GPU that a Space lends is in another process: what goes there and comes back is copied, and no more than what a
+    generator yields comes back.
+    """
+
+    @on_gpu
+    def work(photo: Photo, level: float | None = None, estimate: bool = True, denoise: bool = True) -> Iterator:
+        found = clean = None
+        with plain_errors():
+            if estimate:
+                found = yield from without_progress(model.estimate_by_tile(photo.pixels))
+            if denoise:
+                clean = yield from model.by_tile(photo, level)
+        yield Result(found, clean)
+
+    return work
+
+
+def without_progress(steps: Iterator) -> Iterator[None]:
     while True:
         try:
-            done, total = next(steps)
+            next(steps)
         except StopIteration as end:
             return end.value
-        if progress is not None:
+        yield None
+
+
+def followed(steps: Iterator, progress: gr.Progress | None = None) -> Iterator[None]:
+    """Run the steps of a network, telling the visitor how far they are, and return its Result."""
+    started, step = time.monotonic(), None
+    for step in steps:
+        if isinstance(step, tuple) and progress is not None:
+            done, total = step
             left = (time.monotonic() - started) * (total - done) / done
-            progress((done, total), desc=f"Denoising, about {left:.0f} s left", unit="tiles")
-        yield (gr.skip(),) * outputs
+            progress(step, desc=f"Denoising, about {left:.0f} s left", unit="tiles")
+        yield None
+    return step
 
 
-def show(state: Held, amount: float, view: str) -> tuple[gr.ImageSlider, gr.Image]:
+def show(held: Held, amount: float, view: str) -> tuple[gr.ImageSlider, gr.Image]:
     """What the page shows of a result: the comparison, whole or pixel by pixel, or what was removed."""
-    mixed = denoiser.blend(state.photo, state.clean, amount / 100)
+    percent = round(amount)  # each has previews of its own
+    mixed = denoiser.blend(held.photo, held.clean, percent / 100)
     if view == RESIDUAL:
-        path = preview(denoiser.residual(state.photo, mixed), state.folder, f"residual-{amount:g}")
+        path = preview(denoiser.residual(held.photo, mixed), held.folder, f"residual-{percent}")
         return gr.ImageSlider(visible=False), gr.Image(str(path), visible=True)
-    before = preview(state.photo, state.folder, "before")
-    after = preview(mixed, state.folder, f"after-{amount:g}")
+    before = preview(held.photo, held.folder, "before")
+    after = preview(mixed, held.folder, f"after-{percent}")
     look = ACTUAL_SIZE_CLASS if view == ACTUAL_SIZE else ""
     return gr.ImageSlider((str(before), str(after)), visible=True, elem_classes=look), gr.Image(visible=False)
 
 
 def preview(photo: Photo, folder: Path, name: str) -> Path:
-    """Write a photo for the page, once: JPEG is quick and, at 4:4:4, true enough; PNG keeps transparency."""
-    path = folder / (name + (".jpg" if photo.alpha is None else ".png"))
+    """Write a photo for the page: JPEG is quick and, at 4:4:4, true enough; PNG keeps transparency."""
+    return written(photo, folder / (name + (".jpg" if photo.alpha is None else ".png")))
+
+
+def written(photo: Photo, path: Path, quality: int | None = None) -> Path:
+    """Write a photo to a file in the upload folder, unless it is there already; for its room the oldest files go."""
     if not path.exists():
-        denoiser.save_image(photo, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        denoiser.save_image(photo, path, quality=quality)
+        sweep()
     return path
 
 
-def own_folder() -> Path:
-    folder = Path(gr.utils.get_upload_folder(), secrets.token_hex(16))
-    folder.mkdir(parents=True)
-    return folder
-
-
 def result_path(upload: Path, suffix: str, kind: str | None = None) -> Path:
-    """Where the result of an upload goes: a folder of its own in Gradio's cache, in the upload's format or `kind`.
+    """Where the result of an upload goes: a folder of its own, in the upload's format or `kind`.
 
     What can't be written becomes PNG, but HEIC, which phones take photos in, becomes JPEG.
     """
+    return own_folder() / result_name(upload, suffix, kind)
+
+
+def result_name(upload: Path, suffix: str, kind: str | None = None) -> str:
     own = upload.suffix.lower()
     kind = kind or (own if own in WRITE_FORMATS else ".jpg" if own in (".heic", ".heif", ".hif") else ".png")
-    return own_folder() / f"{upload.stem}-{suffix}{kind}"
+    return f"{upload.stem}-{suffix}{kind}"
+
+
+def plain_text(text: str) -> str:
+    """Text from elsewhere for a place that shows Markdown: nothing in it is markup, a link or a picture."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
 def in_words(level: float) -> str:

@@ -1,0 +1,230 @@
+"""Whose files a visitor can name, how long they are kept and how much room they get."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from visitor import Visitor, named, number_of
+
+import app
+import denoiser
+from denoiser import ImageError
+from denoiser.page import uploads
+
+ROOT = Path(app.__file__).parent
+VIEW, FORMAT = "Before / after", "Like the upload"
+FILE_KINDS = ("Image", "File", "Api")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An upload folder of its own."""
+    folder = tmp_path / f"{uploads.PREFIX}mine"
+    folder.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path, photo_pixels):
+    path = tmp_path / "holiday.png"
+    denoiser.save_image(denoiser.Photo(photo_pixels), path)
+    return path
+
+
+def put(folder, name, size=10, age=0.0):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(size))
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+# --- whose files -------------------------------------------------------------------------------------------------
+
+
+def callbacks_for_files(page):
+    """(number, inputs) of all callbacks that take a file; what else they take has a value that is fine."""
+    others = {"Checkbox": True, "Slider": 20, "Radio": VIEW, "State": None}
+    for number, callback in page.fns.items():
+        kinds = [type(block).__name__ for block in callback.inputs]
+        if kinds and kinds[0] in FILE_KINDS:
+            rest = [20 if kind == "Api" else others[kind] for kind in kinds[1:]]
+            yield number, kinds[0], rest
+
+
+def test_nothing_but_an_upload_can_be_named_by_any_callback_in_any_way(tiny_page, photo, tmp_path):
+    page, url = tiny_page
+    visitor, folder = Visitor(url), uploads.upload_folder()
+    upload = Path(visitor.upload(photo)[0]["path"])
+    link, out = folder / "link.png", os.path.relpath(photo, folder)
+    link.symlink_to(photo)
+    names = [photo, f"{folder}/{out}", f"{upload}/../../{out}", out, link, folder, "/dev/zero", "", "\0"]
+    names += [
+        "https://example.org/photo.png",
+        f"{url}gradio_api/file={upload}",
+        f"file://{upload}",
+        "http://127.0.0.1/",
+    ]
+    callbacks = list(callbacks_for_files(page))
+    assert {kind for _, kind, _ in callbacks} == set(FILE_KINDS) and len(callbacks) >= 8
+    for number, kind, rest in callbacks:
+        for name in names:
+            for meta in (True, False):
+                file = named(name, meta)
+                answer = visitor.ask(number, [file] if kind == "File" else file, *rest)
+                assert "hoose a photo first" in answer.get("error", ""), (number, name, meta, answer)
+    link.unlink()
+
+
+def test_an_upload_can_be_named_by_every_callback(tiny_page, photo):
+    page, url = tiny_page
+    visitor = Visitor(url)
+    upload = visitor.upload(photo)[0]
+    for number, kind, rest in callbacks_for_files(page):
+        answer = visitor.ask(number, [upload] if kind == "File" else upload, *rest)
+        assert answer.get("data"), (number, answer)
+
+
+@pytest.mark.parametrize("name", [None, 5, 1.5, [], {}, "", ".", "\0", "missing.png", "x" * 5000])
+def test_what_is_no_file_of_the_upload_folder_is_no_photo(folder, name):
+    with pytest.raises(ImageError, match="Choose a photo first"):
+        uploads.photo_file(name)
+
+
+def test_links_are_resolved(folder, tmp_path):
+    inside, outside = put(folder, "a/photo.png"), put(tmp_path, "photo.png")
+    (folder / "in").symlink_to(inside)
+    (folder / "out").symlink_to(outside)
+    (folder / "loop").symlink_to(folder / "loop")
+    assert uploads.photo_file(folder / "in") == inside
+    for name in ("out", "loop", "../photo.png"):
+        with pytest.raises(ImageError):
+            uploads.photo_file(folder / name)
+
+
+# --- how long ----------------------------------------------------------------------------------------------------
+
+
+def test_files_go_at_their_age_and_their_folders_with_them(folder, monkeypatch):
+    monkeypatch.setenv("DENOISER_KEEP_MINUTES", "0.01")  # 0.6 s
+    put(folder, "old/a.png"), put(folder, "aborted-upload"), put(folder, "examples/tower.jpg")
+    (folder / "empty").mkdir()
+    time.sleep(0.7)
+    put(folder, "new/b.png")
+    uploads.sweep()
+    assert {path.name for path in folder.rglob("*")} == {"new", "b.png", "examples", "tower.jpg"}
+
+
+def test_what_an_earlier_run_left_goes_but_not_what_another_one_needs(folder, monkeypatch):
+    monkeypatch.setenv("DENOISER_KEEP_MINUTES", "10")
+    left, other, foreign = (folder.with_name(f"{prefix}1") for prefix in (uploads.PREFIX + "a", uploads.PREFIX, "x-"))
+    for place in (left, other, foreign):
+        put(place, "photo.png")
+    monkeypatch.setattr(uploads, "_changed", lambda path: 0 if path == left else time.time())
+    uploads.sweep()
+    assert not left.exists() and other.exists() and foreign.exists()
+
+
+def test_nothing_of_any_tab_is_left_after_the_period(tiny_page, photo, monkeypatch):
+    page, url = tiny_page
+    monkeypatch.setenv("DENOISER_KEEP_MINUTES", "0.02")  # 1.2 s; the page was told an hour, so it is swept by hand
+    visitor, folder = Visitor(url), uploads.upload_folder()
+    upload = visitor.upload(photo)[0]
+    key_of_many = number_of(page, "run", "File")
+    visitor.ask(number_of(page, "run", "Image", "State"), upload, None, True, 25, 100, VIEW)
+    visitor.ask(number_of(page, "show_again"), None, 40, "What was removed")
+    visitor.ask(number_of(page, "make_file"), None, 40, "TIFF", 95, False)
+    visitor.ask(key_of_many, [upload, upload])
+    visitor.ask(number_of(page, "run", "Image", "Slider"), upload, 25)
+    for endpoint, data in {"denoise": [None], "add_noise": [20, 1]}.items():
+        assert "complete" in visitor.call(endpoint, upload, *data)
+    with httpx.stream("POST", f"{url}gradio_api/upload", headers={"content-type": "multipart/form-data; boundary=x"}):
+        pass
+    assert sum(path.is_file() for path in folder.rglob("*")) > 10
+    time.sleep(1.5)
+    uploads.sweep()
+    assert {path.relative_to(folder).parts[0] for path in folder.rglob("*")} == {"examples"}
+
+
+def test_the_page_sweeps_by_itself_and_leaves_nothing_when_it_ends(tmp_path, photo):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(tmp_path), "DENOISER_KEEP_MINUTES": "0.05"}
+    left = put(tmp_path, f"{uploads.PREFIX}of-an-earlier-run/photo.png")
+    page = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}/"
+        wait_for(lambda: answers(url))
+        wait_for(lambda: not left.parent.exists())
+        upload = Path(Visitor(url).upload(photo)[0]["path"])
+        assert upload.exists() and upload.is_relative_to(tmp_path)
+        folder = tmp_path / upload.relative_to(tmp_path).parts[0]
+        assert folder.stat().st_mode & 0o077 == 0
+        wait_for(lambda: not upload.exists())
+        Visitor(url).upload(photo)
+        page.send_signal(signal.SIGTERM)
+        page.wait(20)
+        assert not folder.exists()
+    finally:
+        page.kill()
+        page.wait()
+
+
+def answers(url):
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_for(condition, seconds=40):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+# --- how much room -----------------------------------------------------------------------------------------------
+
+
+def test_over_the_room_the_oldest_files_go_first(folder, monkeypatch):
+    monkeypatch.setenv("DENOISER_DISK_GB", "0.002")
+    kept = put(folder, "examples/a.png", 10**6)
+    for name in ("one", "two", "three"):
+        put(folder, f"{name}/photo.png", 900_000)
+        time.sleep(0.02)
+    uploads.sweep()
+    assert [path.parent.name for path in sorted(folder.glob("*/photo.png"))] == ["three", "two"]
+    assert kept.exists()
+
+
+def test_many_small_files_take_room_too(folder, monkeypatch):
+    monkeypatch.setenv("DENOISER_DISK_GB", str(100 * uploads.FILE_COST / 1e9))
+    for number in range(150):
+        put(folder, f"{number}/empty.png", 0)
+    uploads.sweep()
+    assert len(list(folder.iterdir())) == 100
+
+
+def test_uploads_and_results_make_room_by_themselves(tiny_page, photo, monkeypatch):
+    page, url = tiny_page
+    monkeypatch.setenv("DENOISER_DISK_GB", "0.004")
+    visitor, folder = Visitor(url), uploads.upload_folder()
+    number, upload = number_of(page, "run", "Image", "State"), visitor.upload(photo)[0]
+    visitor.ask(number, upload, None, True, 25, 100, VIEW)
+    for amount in range(20):
+        assert visitor.ask(number_of(page, "show_again"), None, amount, VIEW).get("data")
+        assert visitor.ask(number_of(page, "make_file"), None, amount, "TIFF", 95, False).get("data")
+    files = [path for path in folder.rglob("*") if path.is_file() and "examples" not in path.parts]
+    assert 5 < len(files) <= 4e6 / uploads.FILE_COST + 1
+    shutil.copy(photo, photo.with_name("another.png"))
+    assert visitor.ask(number, visitor.upload(photo.with_name("another.png"))[0], None, True, 25, 100, VIEW).get("data")

@@ -1,0 +1,346 @@
+"""Whose turn it is: what is cancelled stops or never starts, nobody keeps everybody waiting, and memory is bounded."""
+
+import asyncio
+import threading
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from gradio.context import LocalContext
+from gradio_client import Client, handle_file
+from visitor import Visitor, number_of
+
+import denoiser
+from denoiser import DenoiserError, Photo
+from denoiser.page import batch, shelf, turns
+from denoiser.page.shelf import Held, Shelf
+from denoiser.page.turns import MAX_OPEN_PIXELS, Turns
+
+VIEW = "Before / after"
+ATTACKER = "203.0.113.7"
+
+
+@pytest.fixture
+def photo(tmp_path, photo_pixels):
+    path = tmp_path / "holiday.png"
+    denoiser.save_image(Photo(photo_pixels), path)
+    return path
+
+
+# --- turns -------------------------------------------------------------------------------------------------------
+
+
+def run_as(address, coroutine):
+    """A task of a visitor's from an address."""
+
+    async def run():
+        LocalContext.request.set(SimpleNamespace(client=SimpleNamespace(host=address)))
+        return await coroutine
+
+    return asyncio.create_task(run())
+
+
+async def hold(line, pixels, done, opened, name):
+    async with line.turn(pixels):
+        opened.append(name)
+        await done.wait()
+
+
+def play(*visits, places=32):
+    """The names in the order in which their turns come; all are held until nothing more opens, then given up."""
+
+    async def scene():
+        line, opened, rounds = Turns(places), [], []
+        done = {name: asyncio.Event() for _, _, name in visits}
+        tasks = [run_as(address, hold(line, pixels, done[name], opened, name)) for address, pixels, name in visits]
+        while sum(map(len, rounds)) < len(visits):
+            await asyncio.sleep(0.01)
+            rounds.append(opened[sum(map(len, rounds)) :])
+            assert rounds[-1]
+            for name in rounds[-1]:
+                done[name].set()
+        await asyncio.gather(*tasks)
+        return rounds
+
+    return asyncio.run(scene())
+
+
+def test_a_visitor_has_one_photo_open_and_others_come_between():
+    visits = [("a", 1, "a1"), ("a", 1, "a2"), ("a", 1, "a3"), ("b", 1, "b1"), ("b", 1, "b2")]
+    assert play(*visits) == [["a1", "b1"], ["a2", "b2"], ["a3"]]
+
+
+def test_open_photos_fit_together_and_a_small_one_passes_a_big_one():
+    big = MAX_OPEN_PIXELS - 10
+    visits = [("a", big, "a1"), ("b", big, "b1"), ("c", 10, "c1"), ("d", 10, "d1")]
+    assert play(*visits) == [["a1", "c1"], ["b1", "d1"]]
+
+
+def test_customers_of_ipv6_have_a_network_each():
+    visits = [("2001:db8:1:1::1", 1, "a1"), ("2001:db8:1:1:ffff::2", 1, "a2"), ("2001:db8:1:2::1", 1, "b1")]
+    assert play(*visits) == [["a1", "b1"], ["a2"]]
+
+
+def test_one_visitor_does_not_get_all_the_places():
+    async def scene():
+        line, done, opened = Turns(8), asyncio.Event(), []
+        tasks = [run_as("a", hold(line, 1, done, opened, number)) for number in range(6)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(DenoiserError, match="6 of your photos"):
+            await run_as("a", hold(line, 1, done, opened, "one too many"))
+        tasks += [run_as("b", hold(line, 1, done, opened, "b"))]
+        await asyncio.sleep(0.01)
+        assert opened == [0, "b"]
+        done.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scene())
+
+
+def test_a_turn_is_given_up_however_it_ends():
+    async def scene():
+        line, done, opened = Turns(8), asyncio.Event(), []
+        first = run_as("a", hold(line, 1, done, opened, "first"))
+        waiting = run_as("a", hold(line, 1, done, opened, "waiting"))
+        run_as("a", hold(line, 1, done, opened, "last"))
+        await asyncio.sleep(0.01)
+        waiting.cancel(), first.cancel()
+        await asyncio.sleep(0.01)
+        assert opened == ["first", "last"]
+
+    asyncio.run(scene())
+
+
+def test_photos_that_are_open_take_turns_and_each_gets_as_much_as_a_slice(monkeypatch):
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
+    seen = []
+
+    def work(name):
+        for number in range(3):
+            seen.append(name)
+            yield number
+
+    async def run(line, name):
+        return [update async for update in line.steps(work(name))]
+
+    async def scene():
+        line = Turns(8)
+        return await asyncio.gather(run(line, "a"), run(line, "b"))
+
+    assert asyncio.run(scene()) == [[None, 0, 1, 2]] * 2 and seen == ["a", "b"] * 3
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 10)
+    assert asyncio.run(scene()) == [[None, 2]] * 2 and seen[6:] == ["a"] * 3 + ["b"] * 3
+
+
+# --- on the page -------------------------------------------------------------------------------------------------
+
+
+class Network:
+    """Stands in for the network's work on a photo: endless until it is let go on, and it notes what happens."""
+
+    def __init__(self, monkeypatch):
+        self.events, self.go_on = [], threading.Event()
+        open_image = denoiser.open_image
+        monkeypatch.setattr(denoiser, "open_image", lambda path: self.events.append("opened") or open_image(path))
+        monkeypatch.setattr(denoiser.Denoiser, "by_tile", lambda model, photo, level=None: self.by_tile(photo))
+        monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
+
+    def by_tile(self, photo):
+        self.events.append("started")
+        try:
+            while not self.go_on.is_set():
+                time.sleep(0.01)
+                yield 1, 100
+        except GeneratorExit:
+            self.events.append("stopped")
+            raise
+        self.events.append("done")
+        return photo
+
+
+@pytest.fixture
+def network(monkeypatch):
+    network = Network(monkeypatch)
+    yield network
+    network.go_on.set()
+
+
+def wait_for(condition):
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_what_is_cancelled_stops_and_what_was_waiting_is_never_started(tiny_page, photo, network):
+    page, url = tiny_page
+    visitor, number = Visitor(url), number_of(page, "run", "Image", "State")
+    upload = visitor.upload(photo)[0]
+    events = [visitor.join(number, upload, None, True, 25, 100, VIEW) for _ in range(4)]
+    wait_for(lambda: "started" in network.events)
+    for event in events:
+        visitor.cancel(number, event)
+    wait_for(lambda: "stopped" in network.events)
+    network.go_on.set()
+    assert visitor.ask(number, upload, None, True, 25, 100, VIEW).get("data")
+    assert network.events == ["opened", "started", "stopped", "opened", "started", "done"]
+
+
+def test_a_program_that_cancels_stops_the_endpoint(tiny_page, photo, network, tmp_path):
+    client = Client(tiny_page[1], verbose=False, download_files=tmp_path)
+    job = client.submit(handle_file(photo), None, api_name="/denoise")
+    wait_for(lambda: "started" in network.events)
+    job.cancel()
+    wait_for(lambda: "stopped" in network.events)
+    network.go_on.set()
+    result = client.predict(handle_file(photo), None, api_name="/denoise")
+    assert np.array_equal(denoiser.open_image(result).pixels, denoiser.open_image(photo).pixels)
+
+
+def test_who_leaves_while_waiting_is_not_worked_for(tiny_page, photo, network):
+    page, url = tiny_page
+    busy, gone = Visitor(url), Visitor(url)
+    number = number_of(page, "run", "Image", "State")
+    upload = busy.upload(photo)[0]
+    event = busy.join(number, upload, None, True, 25, 100, VIEW)
+    wait_for(lambda: "started" in network.events)
+    gone.join(number, upload, None, True, 25, 100, VIEW)
+    with gone.http.stream("GET", "/queue/data", params={"session_hash": gone.session}) as lines:
+        next(lines.iter_lines())  # the visitor looks for a moment
+    time.sleep(1)
+    network.go_on.set()
+    assert busy.answer(event).get("data")
+    assert busy.call("estimate_noise", upload)  # after it
+    assert network.events.count("started") == 1
+
+
+def test_a_batch_that_nobody_listens_to_keeps_nobody_waiting(tiny_page, photo, network):
+    page, url = tiny_page
+    attacker, honest = Visitor(url, ATTACKER), Visitor(url)
+    upload = attacker.upload(photo)[0]
+    attacker.join(number_of(page, "run", "File"), [upload])
+    wait_for(lambda: "started" in network.events)
+    assert "complete" in honest.call("estimate_noise", upload)
+    assert "done" not in network.events
+
+
+def test_who_takes_many_places_leaves_some_and_quick_things_go_on(tiny_page, photo, network):
+    page, url = tiny_page
+    attacker, honest = Visitor(url, ATTACKER), Visitor(url)
+    number = number_of(page, "run", "Image", "State")
+    network.go_on.set()
+    upload = honest.upload(photo)[0]
+    assert honest.ask(number, upload, None, True, 25, 100, VIEW).get("data")
+    network.go_on.clear()
+    for _ in range(60):
+        attacker.join(number, upload, None, True, 25, 100, VIEW)
+    assert honest.ask(number_of(page, "show_again"), None, 50, VIEW).get("data")
+    assert honest.ask(number_of(page, "make_file"), None, 50, "PNG", 95, False).get("data")
+    assert "complete" in honest.call("estimate_noise", upload)
+
+
+def test_twenty_programs_at_one_address_are_all_served(tiny_page, photo):
+    clients = [Visitor(tiny_page[1]) for _ in range(20)]
+    upload = clients[0].upload(photo)[0]
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda client: client.call("denoise", upload, None), clients))
+    assert all("complete" in answer for answer in answers)
+
+
+# --- many photos -------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_that_is_listed_again_and_again_is_denoised_once(tiny_page, photo, network):
+    page, url = tiny_page
+    network.go_on.set()
+    visitor = Visitor(url)
+    answer = visitor.ask(number_of(page, "run", "File"), visitor.upload(photo) * 50)
+    assert network.events == ["opened", "started", "done"]
+    with zipfile.ZipFile(answer["data"][2]["value"]["path"]) as archive:
+        assert len(set(archive.namelist())) == 50
+
+
+def test_too_many_pixels_at_once_are_refused(tiny_page, photo, monkeypatch):
+    page, url = tiny_page
+    visitor, number = Visitor(url), number_of(page, "run", "File")
+    monkeypatch.setattr(batch, "MAX_MEGAPIXELS", 0.1)  # the photo has 0.036
+    upload = visitor.upload(photo)
+    assert visitor.ask(number, upload * 2).get("data")
+    assert "megapixels together" in visitor.ask(number, upload * 3)["error"]
+
+
+def test_members_of_a_zip_have_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    names = ["a.png", "a.png", "2-a.png", "A.png", "2-A.PNG", "a.png", "b.png", "3-a.png"]
+    archive = batch.Archive()
+    for number, name in enumerate(names):
+        (tmp_path / str(number)).mkdir()
+        path = tmp_path / str(number) / name
+        path.write_text(str(number))
+        archive.add(path)
+    with zipfile.ZipFile(archive.close()) as made:
+        assert made.namelist()[:3] == ["a.png", "2-a.png", "3-2-a.png"]
+        assert len({name.lower() for name in made.namelist()}) == len(names)
+        assert [made.read(name).decode() for name in made.namelist()] == list("01234567")
+
+
+# --- what is held ------------------------------------------------------------------------------------------------
+
+
+def held(side, value=0, alpha=False):
+    pixels = np.full((side, side, 3), value, np.uint8)
+    photo = Photo(pixels, pixels[..., 0] if alpha else None)
+    return Held(photo, Photo(pixels.copy()), None, None)
+
+
+def test_over_the_budget_the_oldest_results_go_and_the_newest_stays(monkeypatch):
+    kept, size = Shelf(), held(100).bytes
+    assert size == 2 * 100 * 100 * 3
+    monkeypatch.setattr(shelf, "HOLD_BYTES", 2 * size)
+    keys = [kept.put(held(100)) for _ in range(2)]
+    kept.get(keys[0])  # is used, and so is the newer one now
+    keys.append(kept.put(held(100)))
+    assert kept.get(keys[0]) and kept.get(keys[2])
+    with pytest.raises(DenoiserError, match="no longer held.*Press Denoise"):
+        kept.get(keys[1])
+    assert kept.get(kept.put(held(500)))
+    with pytest.raises(DenoiserError):
+        kept.get(keys[2])
+
+
+def test_a_visitor_holds_one_result_and_not_for_ever(monkeypatch):
+    kept = Shelf()
+    first = kept.put(held(10))
+    second = kept.put(held(10), instead_of=first)
+    with pytest.raises(DenoiserError):
+        kept.get(first)
+    monkeypatch.setattr(shelf, "HOLD_SECONDS", 0)
+    with pytest.raises(DenoiserError):
+        kept.get(second)
+
+
+def test_the_page_says_that_a_result_is_no_longer_held(tiny_page, photo, monkeypatch):
+    page, url = tiny_page
+    visitor, other = Visitor(url), Visitor(url)
+    number, amount = number_of(page, "run", "Image", "State"), number_of(page, "show_again")
+    assert visitor.ask(amount, None, 50, VIEW).get("data")  # there was none yet
+    upload = visitor.upload(photo)[0]
+    visitor.ask(number, upload, None, True, 25, 100, VIEW)
+    monkeypatch.setattr(shelf, "HOLD_BYTES", 1)
+    other.ask(number, upload, None, True, 25, 100, VIEW)
+    assert "Press Denoise again" in visitor.ask(amount, None, 50, VIEW)["error"]
+    assert "Press Denoise again" in visitor.ask(number_of(page, "make_file"), None, 50, "PNG", 95, False)["error"]
+    assert other.ask(amount, None, 50, VIEW).get("data")
+
+
+def test_amounts_are_whole_and_nothing_is_written_twice(tiny_page, photo):
+    page, url = tiny_page
+    visitor = Visitor(url)
+    show, make = number_of(page, "show_again"), number_of(page, "make_file")
+    visitor.ask(number_of(page, "run", "Image", "State"), visitor.upload(photo)[0], None, True, 25, 100, VIEW)
+    shown = {visitor.ask(show, None, 50 + n / 1000, VIEW)["data"][0]["value"][1]["path"] for n in range(5)}
+    made = {visitor.ask(make, None, 50 + n / 1000, "TIFF", 95, False)["data"][0]["path"] for n in range(5)}
+    assert len(shown) == len(made) == 1

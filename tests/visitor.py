@@ -1,0 +1,63 @@
+"""A visitor of the page who speaks HTTP alone: what a browser would not send can be sent, from any address."""
+
+import json
+import secrets
+from pathlib import Path
+
+import httpx
+
+SECONDS = 60
+
+
+class Visitor:
+    """Asks a running page, by a callback's number or an endpoint's name; `address` is where a proxy says it is."""
+
+    def __init__(self, url: str, address: str | None = None) -> None:
+        self.session = secrets.token_hex(5)
+        headers = {"x-forwarded-for": address} if address else {}
+        self.http = httpx.Client(base_url=f"{url}gradio_api", headers=headers, timeout=SECONDS)
+
+    def upload(self, *paths: Path) -> list[dict]:
+        """Upload files and return them as Gradio's callbacks take them."""
+        files = [("files", (path.name, path.read_bytes())) for path in paths]
+        return [named(path) for path in self.http.post("/upload", files=files).raise_for_status().json()]
+
+    def join(self, number: int, *data: object) -> str:
+        """Ask for a callback; returns the event's id."""
+        body = {"data": data, "fn_index": number, "session_hash": self.session}
+        return self.http.post("/queue/join", json=body).raise_for_status().json()["event_id"]
+
+    def cancel(self, number: int, event: str) -> None:
+        self.http.post("/cancel", json={"session_hash": self.session, "fn_index": number, "event_id": event})
+
+    def answer(self, event: str, seconds: float = SECONDS) -> dict:
+        """What an event ends with: {"data": [...]} or {"error": ...}."""
+        events = self.http.stream("GET", "/queue/data", params={"session_hash": self.session}, timeout=seconds)
+        with events as lines:
+            for line in lines.iter_lines():
+                message = json.loads(line.removeprefix("data:")) if line else {}
+                if message.get("msg") == "process_completed" and message["event_id"] == event:
+                    return message["output"]
+        raise AssertionError("the page hung up")
+
+    def ask(self, number: int, *data: object) -> dict:
+        return self.answer(self.join(number, *data))
+
+    def call(self, endpoint: str, *data: object) -> str:
+        """What an endpoint streams back, as text."""
+        event = self.http.post(f"/call/{endpoint}", json={"data": data}).raise_for_status().json()["event_id"]
+        return self.http.get(f"/call/{endpoint}/{event}").text
+
+
+def named(path: object, meta: bool = True) -> dict:
+    """A file as Gradio's callbacks take it."""
+    return {"path": str(path)} | ({"meta": {"_type": "gradio.FileData"}} if meta else {})
+
+
+def number_of(page, name: str, *kinds: str) -> int:
+    """The number of a page's callback of that name whose inputs are of these kinds, as far as given."""
+    for number, callback in page.fns.items():
+        inputs = tuple(type(block).__name__ for block in callback.inputs)
+        if callback.name == name and inputs[: len(kinds)] == kinds:
+            return number
+    raise AssertionError(f"no callback {name} of {kinds}")
