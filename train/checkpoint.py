@@ -148,7 +148,8 @@ def load_checkpoint(run: Run, path: Path) -> None:
             run.average.load_state_dict(state["average"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        run.settings, counters = state["settings"], state["counters"]
+        run.settings = state["settings"]
+        counters = {name: state["counters"][name] for name in COUNTERS if name in state["counters"]}
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is a checkpoint of another kind of run; resume with its own settings") from error
     for name, value in counters.items():
