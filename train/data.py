@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from denoiser import noise
 from denoiser.errors import ImageError
-from denoiser.image_io import is_photo_name, open_image, to_8bit
+from denoiser.image_io import is_photo_name, open_image
+from denoiser.photo import to_8bit
 
 from . import bsds500
 from .config import ConfigError, TrainConfig
