@@ -3,47 +3,116 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
+import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 from tqdm import tqdm
 
-from .errors import DenoiserError, ImageError
-from .image_io import WRITE_FORMATS, is_photo_name, open_image, save_image
+from .errors import DenoiserError, ImageError, printable
+from .image_io import READ_SUFFIXES, WRITE_FORMATS, is_photo_name, open_image, save_image
 from .inference import MAX_LEVEL, Denoiser, load
 from .weights import DEFAULT, bundled_names
 
 FAILED, UNUSABLE = 1, 2  # exit codes: some photo failed; nothing could be tried
+STOPPED = 128  # plus the number of the signal, as shells have it
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, 1 if any photo failed, 2 if nothing could be done."""
+    """Run the command; returns its exit code: 0, 1 if any photo failed, 2 if nothing could be done.
+
+    Ctrl-C and SIGTERM end it with 130 and 143: the photos saved so far are whole, and of the others nothing is left.
+    """
     options = _parser().parse_args(arguments)
-    try:
-        jobs = plan(options.inputs, options.output)
-        model = load(options.model, options.revision, options.device)
-    except DenoiserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return UNUSABLE
-    failures = 0
-    # The bar counts photos; a single photo's bar counts its tiles. It is only drawn on a terminal.
-    bar = tqdm(total=len(jobs), unit="photo", disable=None if len(jobs) > 1 else True)
-    for source, target in jobs:
+    with _stop_signals():
         try:
-            _denoise_file(model, source, target, options, show_tiles=len(jobs) == 1)
+            return _run(options)
         except DenoiserError as error:
-            failures += 1
-            tqdm.write(f"failed: {error}", file=sys.stderr)
-        bar.update()
-    bar.close()
+            say(f"error: {error}")
+            return UNUSABLE
+        except KeyboardInterrupt as stop:
+            say("stopped; the photos that are finished are whole, the others are as they were")
+            return STOPPED + (stop.args or STOP_SIGNALS)[0]
+
+
+def _run(options: argparse.Namespace) -> int:
+    failures: list[str] = []
+
+    def failed(error: object) -> None:
+        failures.append(str(error))
+        say(f"failed: {error}")
+
+    jobs = plan(options.inputs, options.output, failed)
+    total = len(jobs) + len(failures)
+    if jobs:
+        model = load(options.model, options.revision, options.device)
+    # The bar counts photos; a single photo's bar counts its tiles. It is only drawn on a terminal.
+    with tqdm(total=len(jobs), unit="photo", disable=None if len(jobs) > 1 else True) as bar:
+        for source, target in jobs:
+            try:
+                with _refusals(source):
+                    notes = _denoise_file(model, source, target, options, show_tiles=len(jobs) == 1)
+                for note in notes:
+                    say(f"note: {note}")
+            except ImageError as error:
+                failed(error)
+            bar.update()
     if failures:
-        print(f"{failures} of {len(jobs)} photos failed", file=sys.stderr)
+        say(f"{len(failures)} of {total} photos failed")
     return FAILED if failures else 0
 
 
+def say(text: str) -> None:
+    """Print a line for the person at the terminal."""
+    tqdm.write(printable(text), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, which cleans up, and let a second of them wait for that."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for other in STOP_SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may have handlers
+        yield
+        return
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup, jobs behind &
+    before = {number: signal.signal(number, stop) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """What the system refuses becomes an ImageError: folders and names that can't be read, written or exist."""
+    try:
+        yield
+    except OSError as error:
+        raise ImageError(f"{str(error.filename or path)!r} can't be used: {error.strerror}.") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        self.print_usage(sys.stderr)
+        say(f"{self.prog}: error: {message}")
+        sys.exit(UNUSABLE)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m denoiser", description="Remove the noise from photos.")
+    parser = _Parser(prog="python -m denoiser", description="Remove the noise from photos.")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="photos, or folders of photos")
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="OUT", help="a file for one photo, else a folder"
@@ -86,18 +155,32 @@ def _quality(text: str) -> int:
     return int(text)
 
 
-def plan(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
+def plan(
+    inputs: list[Path], output: Path, failed: Callable[[ImageError], None] | None = None
+) -> list[tuple[Path, Path]]:
     """Say which file goes where: (source, target) for every photo.
 
     A single file goes to `output` if that names a picture file; everything else goes into the folder `output`, under
-    its own name (as PNG where the format can't be written). Raises ImageError if there is nothing to do, or two photos
-    would end in the same file.
+    its own name (as PNG where the format can't be written). Raises ImageError if there is nothing to do, if two photos
+    would end in the same file, or if `output` can't be what it has to be. A folder that can't be read goes to `failed`
+    where that is given, and the rest goes on.
     """
-    if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix.lower() in WRITE_FORMATS and not output.is_dir():
-        return [(inputs[0], output)]
+    into_folder = _is_folder(output)
+    if len(inputs) == 1 and not _is_folder(inputs[0]) and not into_folder and output.suffix:
+        if output.suffix.lower() in WRITE_FORMATS:
+            return [(inputs[0], output)]
+        endings = ", ".join(WRITE_FORMATS)
+        raise ImageError(f"{str(output)!r} can't be written: the name has to end in {endings}, or be that of a folder.")
     sources: list[Path] = []
     for item in inputs:
-        photos = sorted(path for path in item.iterdir() if is_photo_name(path)) if item.is_dir() else [item]
+        try:
+            with _refusals(item):
+                photos = sorted(filter(is_photo_name, item.iterdir())) if _is_folder(item) else [item]
+        except ImageError as error:
+            if failed is None:
+                raise
+            failed(error)
+            continue
         if not photos:
             raise ImageError(f"There are no photos in {str(item)!r}.")
         sources += photos
@@ -108,15 +191,28 @@ def plan(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
     twice = [str(target) for target, count in Counter(targets).items() if count > 1]
     if twice:
         raise ImageError(f"Several photos would be saved as {twice[0]!r}. Denoise them into separate folders.")
-    if output.exists() and not output.is_dir():
+    if not into_folder and (os.path.lexists(output) or output.suffix.lower() in (*READ_SUFFIXES, *WRITE_FORMATS)):
         raise ImageError(f"{str(output)!r} is a file, and {len(sources)} photos need a folder. Name another output.")
     return list(zip(sources, targets, strict=True))
 
 
-def _denoise_file(model: Denoiser, source: Path, target: Path, options: argparse.Namespace, show_tiles: bool) -> None:
+def _is_folder(path: Path) -> bool:
+    """As Path.is_dir, and False where that can't be told: what is done with the path then says why."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _denoise_file(
+    model: Denoiser, source: Path, target: Path, options: argparse.Namespace, show_tiles: bool
+) -> tuple[str, ...]:
+    """Denoise a file into another; returns what got lost on the way, in sentences."""
     if target.exists() and not options.overwrite:
         raise ImageError(f"{str(target)!r} exists. Choose another output, or replace it with --overwrite.")
     photo = open_image(source)
+    if photo.is_part and target.exists() and target.samefile(source):
+        raise ImageError(f"{str(source)!r} is not replaced, since it would be cut. {photo.notes[0]}")
     with tqdm(unit="tile", leave=False, disable=None if show_tiles else True) as bar:
 
         def on_progress(done: int, total: int) -> None:
@@ -128,4 +224,4 @@ def _denoise_file(model: Denoiser, source: Path, target: Path, options: argparse
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(f"The folder {str(target.parent)!r} can't be made: {error.strerror}.") from error
-    save_image(clean, target, quality=options.quality)
+    return clean.notes + save_image(clean, target, quality=options.quality)

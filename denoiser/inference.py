@@ -19,6 +19,7 @@ from .weights import DEFAULT, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
 ESTIMATE_MARGIN = 1.15  # a given level this little below the estimate is taken for the truth
+PART_VALUES = 1 << 21  # of a picture that are floats at a time; a multiple of 16
 RESIDUAL_GAIN = 4.0  # how much stronger what was removed is shown
 MAX_FLOAT = 10.0  # no noise takes [0, 1] pixels there: such an array is on another scale
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
@@ -137,7 +138,7 @@ class Denoiser:
                 return (noisy - self._model(noisy)).square().mean(dim=1, keepdim=True).cpu()
 
         mean = float((yield from tile_by_tile(sigma_map, tensor)).mean(dtype=torch.float64))
-        return noise.level_from_sigma(mean if self.steerable else math.sqrt(mean))
+        return min(noise.level_from_sigma(mean if self.steerable else math.sqrt(mean)), MAX_LEVEL)
 
     def _precision(self, dtype: np.dtype) -> torch.autocast:
         """How pixels of a type are computed: in bfloat16 where that is fast and the result is 8 bits deep anyway."""
@@ -159,11 +160,16 @@ def add_noise(photo: Photo, level: float, seed: int = 0) -> Photo:
     _check_level(level)
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= seed < 2**64:
         raise ImageError(f"The seed is {seed!r}. Give a whole number from 0 to 2**64 - 1.")
-    scale = FULL_SCALE[photo.pixels.dtype]
+    scale, sigma = FULL_SCALE[photo.pixels.dtype], noise.sigma_from_level(level)
     generator = torch.Generator().manual_seed(int(seed))
-    noisy = noise.gaussian(_as_floats(photo.pixels), noise.sigma_from_level(level), generator)
-    raw = (noisy.clamp(0, 1) * scale).round()[0].permute(1, 2, 0).numpy().astype(photo.pixels.dtype)
-    return photo.with_pixels(raw.reshape(photo.pixels.shape))
+    planes = np.array(np.atleast_3d(photo.pixels).transpose(2, 0, 1), order="C")
+    values = planes.reshape(-1)
+    # Part by part, since floats take much room. The generator counts in sixteens: in such parts it draws the same.
+    starts = range(0, max(1, values.size - PART_VALUES + 1), PART_VALUES)
+    for start, stop in zip(starts, [*starts[1:], values.size], strict=True):
+        part = torch.from_numpy(values[start:stop].astype(np.float32)) / scale
+        values[start:stop] = (noise.gaussian(part, sigma, generator).clamp(0, 1) * scale).round().numpy()
+    return photo.with_pixels(np.ascontiguousarray(planes.transpose(1, 2, 0)).reshape(photo.pixels.shape))
 
 
 def compare(photo: Photo, reference: Photo) -> dict[str, float]:
@@ -173,11 +179,16 @@ def compare(photo: Photo, reference: Photo) -> dict[str, float]:
     """
     if photo.pixels.shape != reference.pixels.shape:
         raise ImageError(f"Photos of shape {photo.pixels.shape} and {reference.pixels.shape} can't be compared.")
-    pair = _as_floats(photo.pixels), _as_floats(reference.pixels)
-    scores = {"psnr": float(metrics.psnr(*pair))}
-    if min(photo.height, photo.width) >= metrics.SSIM_WINDOW:
-        scores["ssim"] = float(metrics.ssim(*pair))
-    return scores
+    error = similarity = 0.0
+    overlap = metrics.SSIM_WINDOW - 1  # rows that a band shares with the next, so that each window is in one of them
+    rows, windows = max(1, PART_VALUES // photo.pixels[0].size), photo.height - overlap
+    for top in range(0, photo.height, rows):  # band by band, since floats take much room
+        band = [_as_floats(item.pixels[top : top + rows + overlap]) for item in (photo, reference)]
+        error += float((band[0] - band[1])[:, :, :rows].square().sum(dtype=torch.float64))
+        if top < windows and photo.width > overlap:
+            similarity += float(metrics.ssim(*band)) * min(rows, windows - top)
+    scores = {"psnr": -10 * math.log10(error / photo.pixels.size) if error else math.inf}
+    return scores | ({"ssim": similarity / windows} if windows > 0 and photo.width > overlap else {})
 
 
 def blend(before: Photo, after: Photo, amount: float) -> Photo:
@@ -186,7 +197,7 @@ def blend(before: Photo, after: Photo, amount: float) -> Photo:
     Raises ImageError where the pixels aren't of the same kind or the amount is out of range.
     """
     _check_alike(before, after)
-    if not 0 <= amount <= 1:
+    if not isinstance(amount, numbers.Real) or not 0 <= amount <= 1:
         raise ImageError(f"The amount is {amount!r}. Give a number from 0 (the original) to 1 (denoised).")
     if amount in (0, 1):
         return after if amount else before

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import struct
-import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from .errors import ImageError
-
-# How the pixels are stored, Orientation (274) included. A TIFF lists it beside the EXIF tags; none of it holds for the
-# pixels handed on, and in another file it would do damage. The last line is XMP, IPTC, Photoshop and ICC.
-LAYOUT_TAGS = {*range(254, 267), *range(273, 282), 284, 317, *range(320, 326), 330, 338, 339, 347, *range(512, 533)}
-LAYOUT_TAGS |= {700, 33723, 34377, 34675}
-# What Pillow's decoders, encoders and EXIF parser raise on bytes or values that they don't expect.
-PILLOW_ERRORS = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-PILLOW_ERRORS += (AssertionError, RuntimeError, struct.error, zlib.error)
+from .metadata import exif_without_gps, xmp_without_gps
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +19,8 @@ class Photo:
     icc_profile: of the same colour space as the pixels; None stands for sRGB.
     exif: an EXIF block without Orientation, since the pixels are upright already.
     xmp: an XMP packet without Orientation.
+    is_part: whether its file holds more pictures (frames, pages, layers), so that it can't stand for the file.
+    notes: what of the file is not in the photo, each in a sentence for the person who gave the file.
 
     Raises ImageError where pixels or alpha are anything else.
     """
@@ -39,6 +30,8 @@ class Photo:
     icc_profile: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    is_part: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -74,42 +67,10 @@ class Photo:
 
         A block that can't be parsed goes as a whole. Place names that a person typed in are not looked for.
         """
-        exif = self.exif and _exif_without_gps(self.exif)
-        return replace(self, exif=exif, xmp=self.xmp and _xmp_without_gps(self.xmp))
+        exif, xmp = self.exif and exif_without_gps(self.exif), self.xmp and xmp_without_gps(self.xmp)
+        return replace(self, exif=exif, xmp=xmp)
 
 
-def exif_block(exif: Image.Exif) -> bytes | None:
-    """The tags without those on the layout of the pixels, as the block that files hold; None if nothing is left.
-
-    Raises one of PILLOW_ERRORS where a value can't be written.
-    """
-    for tag in LAYOUT_TAGS.intersection(exif):
-        del exif[tag]
-    return exif.tobytes() if exif else None
-
-
-def _exif_without_gps(block: bytes) -> bytes | None:
-    try:
-        exif = Image.Exif()
-        exif.load(block)
-        if ExifTags.IFD.GPSInfo in exif:
-            del exif[ExifTags.IFD.GPSInfo]
-        return exif.tobytes() if exif else None
-    except PILLOW_ERRORS:
-        return None
-
-
-def xmp_without(packet: bytes, name: bytes) -> bytes:
-    """An XMP packet without the properties whose local name matches the pattern, whatever their prefix and case.
-
-    XMP writes a property as an attribute or as an element, as the program pleases.
-    """
-    attribute = rb"""\s[\w.-]+:%b\s*=\s*("[^"]*"|'[^']*')""" % name
-    element = rb"<([\w.-]+:%b)(?:\s[^<>]*)?(?:/>|>[^<]*</\1\s*>)" % name  # one with plain text, as all those asked for
-    return re.sub(element, b"", re.sub(attribute, b"", packet, flags=re.I), flags=re.I)
-
-
-def _xmp_without_gps(packet: bytes) -> bytes | None:
-    packet = xmp_without(packet, rb"GPS\w*")  # cameras' exif:GPSLatitude, drones' drone-dji:GpsLatitude
-    # Where one is left in a spelling unknown here, or the packet is not in UTF-8, the location counts for more.
-    return None if b"\0" in packet or b"gps" in packet.lower() else packet
+def to_8bit(samples: np.ndarray) -> np.ndarray:
+    """uint16 samples of any shape, rounded to uint8."""
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -20,12 +20,13 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .photo import LAYOUT_TAGS
+from .metadata import LAYOUT_TAGS, resolution_of
 
 _TIFF_ICC, _TIFF_XMP, _STRIP_OFFSETS = 34675, 700, 273
 _GREY, _RGB = (0, 1), (2,)  # PhotometricInterpretation; 0 is white-is-zero, which libvips inverts
 _IHDR_END = 33  # bytes of the signature and the first chunk of a PNG
 _TIFF_HEADER = 8  # bytes
+_METRES_PER_INCH = 0.0254
 _READING = threading.Lock()
 
 
@@ -120,6 +121,9 @@ def write_png(
     file.write(png[:_IHDR_END])
     if icc_profile:
         file.write(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)))
+    if resolution := resolution_of(exif):
+        pixels_per_metre = (round(side / _METRES_PER_INCH) for side in resolution)
+        file.write(_chunk(b"pHYs", struct.pack(">IIB", *pixels_per_metre, 1)))
     if exif:
         file.write(_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")))
     if xmp:
@@ -136,7 +140,7 @@ def write_tiff(
 ) -> None:
     """Write samples, as for write_png, as a TIFF with deflate compression.
 
-    Raises OSError where libvips can't, and one of PILLOW_ERRORS where the EXIF block is none.
+    Raises OSError where libvips can't, and one of LIBRARY_ERRORS where the EXIF block is none.
     """
     tiff = _encode(samples, "tiffsave_buffer", compression="deflate", predictor="horizontal")
     directory = ImageFileDirectory_v2(tiff[:_TIFF_HEADER])

@@ -78,7 +78,7 @@ def model_folder(source: str | Path) -> Path | None:
         return BUNDLED / source
     try:
         return Path(source).resolve() if str(source) and Path(source).is_dir() else None
-    except (OSError, ValueError):  # no possible file name
+    except (OSError, ValueError, TypeError):  # no possible file name
         return None
 
 
@@ -161,8 +161,8 @@ def _load(config_path: Path, tensors_path: Path, source: str, revision: str | No
         stored = load_file(tensors_path)
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{WEIGHTS_FILE} of {source} is damaged or not a safetensors file.") from error
+    _check(stored, model, source)
     state = _decode(stored, source)
-    _check(state, model, source)
     model.load_state_dict(state, assign=True)
     return Weights(model, source, revision, **about)
 
@@ -190,34 +190,36 @@ def _read_config(path: Path, source: str) -> tuple[ModelConfig, dict[str, Any]]:
     return ModelConfig(**config["model"]), about
 
 
+def _check(stored: dict[str, Tensor], model: DenoisingAutoencoder, source: str) -> None:
+    """Raise WeightsError unless these decode to exactly the tensors of the network, of their shapes and types."""
+    expected = model.state_dict()
+    for name in sorted(set(expected) | {name for name in stored if not name.endswith(SCALE)}):
+        if name not in stored or name not in expected:
+            raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} is {_presence(name in stored)}.")
+        given, wanted = stored[name], expected[name]
+        dtype = torch.float32 if given.is_floating_point() or given.dtype == torch.int8 else given.dtype
+        if given.shape != wanted.shape or dtype != wanted.dtype:
+            kinds = f"{dtype} {tuple(given.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}"
+            raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} is {kinds}.")
+
+
 def _decode(stored: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Back to float32: float16 as it is, int8 times its scale."""
+    """Back to float32, which has to be finite: float16 as it is, int8 times its scale."""
     scales = {name: stored.pop(name) for name in list(stored) if name.endswith(SCALE)}
     state = {}
     for name, tensor in stored.items():
         if tensor.dtype == torch.int8:
             scale = scales.pop(name + SCALE, None)
-            if scale is None or scale.shape != (tensor.shape[0], 1, 1, 1) or scale.dtype != torch.float32:
+            fits = scale is not None and scale.dtype == torch.float32 and tensor.dim() == 4
+            if not fits or scale.shape != (tensor.shape[0], 1, 1, 1):
                 raise WeightsError(f"{WEIGHTS_FILE} of {source}: int8 tensor {name!r} has no scale that fits it.")
             tensor = tensor * scale
         state[name] = tensor.float() if tensor.is_floating_point() else tensor
+        if not state[name].isfinite().all():
+            raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} holds NaN or infinite values.")
     if scales:
         raise WeightsError(f"{WEIGHTS_FILE} of {source}: {sorted(scales)[0]!r} belongs to no int8 tensor.")
     return state
-
-
-def _check(state: dict[str, Tensor], model: DenoisingAutoencoder, source: str) -> None:
-    """Raise WeightsError unless these are exactly the tensors of the network, of their shapes and types, and finite."""
-    expected = model.state_dict()
-    for name in sorted(set(expected) | set(state)):
-        if name not in state or name not in expected:
-            raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} is {_presence(name in state)}.")
-        given, wanted = state[name], expected[name]
-        if given.shape != wanted.shape or given.dtype != wanted.dtype:
-            kinds = f"{given.dtype} {tuple(given.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}"
-            raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} is {kinds}.")
-        if not given.isfinite().all():
-            raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} holds NaN or infinite values.")
 
 
 def _presence(found: bool) -> str:

@@ -13,9 +13,9 @@ PAGE = ("look", "turns", "limits", "parts", "batch", "tabs", "endpoints")
 # Which files alone may import a library.
 HOMES = {
     "gradio": {"app.py", *(f"denoiser/page/{name}.py" for name in PAGE)},
-    "PIL": {"denoiser/photo.py", "denoiser/vips_io.py", "denoiser/image_io.py"},
+    "PIL": {f"denoiser/{name}.py" for name in ("metadata", "colour", "vips_io", "opening", "image_io")},
     "pyvips": {"denoiser/vips_io.py"},
-    "pillow_heif": {"denoiser/image_io.py"},
+    "pillow_heif": {"denoiser/opening.py"},
     "safetensors": {"denoiser/weights.py"},
     "huggingface_hub": {
         "denoiser/weights.py",
@@ -30,8 +30,11 @@ FORBIDDEN = {"app.py": {"train", "torch"}, "denoiser": {"app", "train"}, "train"
 # Inside denoiser a module imports from the rows above its own.
 LAYERS = [
     {"errors"},
-    {"model", "noise", "metrics", "tiling", "photo"},
-    {"vips_io", "weights"},
+    {"model", "noise", "metrics", "tiling", "header_budget", "metadata", "colour", "replacing"},
+    {"tiff_headers"},
+    {"file_headers"},
+    {"photo", "vips_io", "weights"},
+    {"opening", "formats"},
     {"image_io"},
     {"inference"},
     {"cli", "__init__"},

@@ -1,13 +1,18 @@
 """python -m denoiser: which file goes where, what is refused, and what the exit code says."""
 
+import multiprocessing
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gradio import media
+from PIL import Image
 
 import denoiser
 from denoiser import ImageError, Photo
@@ -100,3 +105,183 @@ def test_the_command_runs_as_the_readme_says(tmp_path):
     command = [sys.executable, "-m", "denoiser", media.get_image("lion.jpg"), "-o", str(tmp_path / "clean.jpg")]
     subprocess.run(command, cwd=ROOT, check=True, timeout=120)
     assert denoiser.open_image(tmp_path / "clean.jpg").pixels.shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize("name", ["clean.heic", "clean.gif", "clean.xyz", "clean.jpg2"])
+def test_an_output_that_cannot_be_written_is_refused_and_makes_no_folder(photo, tmp_path, name, capsys):
+    assert main([str(photo), "-o", str(tmp_path / name)]) == 2
+    assert ".png, .jpg, .jpeg, .webp, .tif, .tiff, .bmp, .avif" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+@pytest.mark.parametrize("name", ["out.heic", "out.png", "out.gif"])
+def test_many_photos_make_no_folder_that_looks_like_a_picture(photo, tmp_path, name):
+    shutil.copy(photo, tmp_path / "second.png")
+    for inputs in ([tmp_path], [photo, tmp_path / "second.png"]):
+        with pytest.raises(ImageError, match="2 photos need a folder"):
+            plan(inputs, tmp_path / name)
+
+
+def test_a_folder_may_have_a_dot_in_its_name(photo, tmp_path):
+    (tmp_path / "v1.0").mkdir()
+    assert plan([photo], tmp_path / "v1.0") == [(photo, tmp_path / "v1.0" / "photo.png")]
+    assert plan([tmp_path], tmp_path / "2024.05")[0][1].parent == tmp_path / "2024.05"
+    assert plan([photo], tmp_path / "new")[0][1].parent == tmp_path / "new"
+
+
+def lines_of(capsys):
+    """What was printed, line by line: nothing of it is a traceback or moves the cursor."""
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.isprintable() and "Traceback" not in line for line in lines), lines
+    return lines
+
+
+def test_a_name_that_is_too_long_does_not_stop_the_rest(photo, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([str(tmp_path / ("x" * 300 + ".png")), str(photo), "-o", str(out), "--level", "0"]) == 1
+    assert [path.name for path in out.iterdir()] == ["photo.png"]
+    [failed, summary] = lines_of(capsys)
+    assert "File name too long" in failed and summary == "1 of 2 photos failed"
+    assert main([str(photo), "-o", str(tmp_path / ("x" * 300 + ".png")), "--level", "0"]) == 1
+    assert "File name too long" in lines_of(capsys)[0]
+
+
+def test_a_folder_that_cannot_be_read_does_not_stop_the_rest(photo, tmp_path, capsys, monkeypatch):
+    locked, real = tmp_path / "locked", Path.iterdir
+    locked.mkdir()
+
+    def iterdir(path):
+        if path == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)  # for root may read every folder
+    assert main([str(locked), str(photo), "-o", str(tmp_path / "out"), "--level", "0"]) == 1
+    assert (tmp_path / "out" / "photo.png").exists()
+    assert lines_of(capsys) == [f"failed: {str(locked)!r} can't be used: Permission denied.", "1 of 2 photos failed"]
+    assert main([str(locked), "-o", str(tmp_path / "other")]) == 1
+    assert lines_of(capsys)[-1] == "1 of 1 photos failed" and not (tmp_path / "other").exists()
+
+
+def test_an_output_folder_that_cannot_be_used_fails_photo_by_photo(photo, tmp_path, capsys, monkeypatch):
+    shutil.copy(photo, tmp_path / "second.png")
+    inputs = [str(photo), str(tmp_path / "second.png")]
+    assert main([*inputs, "-o", str(photo / "below a file"), "--level", "0"]) == 1
+    assert len(lines_of(capsys)) == 3
+
+    def exists(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", exists)
+    (tmp_path / "locked").mkdir()
+    assert main([*inputs, "-o", str(tmp_path / "locked"), "--level", "0"]) == 1
+    lines = lines_of(capsys)
+    assert len(lines) == 3 and lines[0].endswith("can't be used: Permission denied.")
+
+
+def test_names_cannot_play_tricks_on_the_terminal(photo, tmp_path, capsys):
+    for name in ("new\nline.png", "\x1b[2Jclear.png", "\u202egnp.exe.png", "bell\x07\r.png", "\udcff.png"):
+        (tmp_path / name).write_bytes(b"no photo")
+        assert main([str(tmp_path / name), "-o", str(tmp_path / "out.png")]) == 1
+        assert len(lines_of(capsys)) == 2
+        with pytest.raises(SystemExit):
+            main([str(photo), "-o", "x.png", f"--{name}"])
+        assert lines_of(capsys)[-1].startswith("python -m denoiser: error: ")
+        assert main([str(photo), "-o", str(tmp_path / "out.png"), "--model", name]) == 2
+        assert len(lines_of(capsys)) == 1
+
+
+def animation(path):
+    frames = [Image.new("RGB", (24, 16), colour) for colour in ("white", "black")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png", "tif"])
+def test_a_file_of_which_only_a_part_is_read_is_never_replaced_by_it(tmp_path, suffix, capsys):
+    path = animation(tmp_path / f"x.{suffix}")
+    before = path.read_bytes()
+    (tmp_path / f"link.{suffix}").symlink_to(path)
+    for inputs, output in (([path], path), ([tmp_path], tmp_path), ([path], tmp_path / f"link.{suffix}")):
+        assert main([*map(str, inputs), "-o", str(output), "--overwrite", "--level", "0"]) == 1
+        assert "is not replaced, since it would be cut. Only the first" in lines_of(capsys)[0]
+        assert path.read_bytes() == before
+    assert main([str(path), "-o", str(tmp_path / "first.png"), "--overwrite", "--level", "0"]) == 0
+    assert lines_of(capsys)[0].startswith(f"note: Only the first {'page' if suffix == 'tif' else 'frame'} of 'x.")
+
+
+def test_what_the_new_file_has_no_room_for_is_said(tmp_path, capsys):
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    Image.new("RGB", (24, 16)).save(tmp_path / "x.jpg", exif=exif)
+    assert main([str(tmp_path / "x.jpg"), "-o", str(tmp_path / "x.bmp"), "--level", "0"]) == 0
+    assert lines_of(capsys) == ["note: 'x.bmp' lacks the EXIF: BMP has no room for it."]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("place", ["denoiser.cli.open_image", "denoiser.image_io._write", "os.fsync", "os.replace"])
+def test_a_signal_ends_the_work_in_one_line_and_leaves_nothing_behind(
+    photo, tmp_path, number, place, capsys, monkeypatch
+):
+    shutil.copy(photo, tmp_path / "second.png")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    def stop(*arguments, **options):
+        signal.raise_signal(number)
+        signal.raise_signal(number)  # somebody is impatient
+
+    monkeypatch.setattr(place, stop)
+    assert main([str(tmp_path), "-o", str(tmp_path), "--overwrite"]) == 128 + number
+    assert lines_of(capsys) == ["stopped; the photos that are finished are whole, the others are as they were"]
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_a_signal_that_the_shell_ignores_stays_ignored(photo, tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        real = denoiser.cli.open_image
+        monkeypatch.setattr("denoiser.cli.open_image", lambda path: signal.raise_signal(signal.SIGINT) or real(path))
+        assert main([str(photo), "-o", str(tmp_path / "x.png"), "--level", "0"]) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_process_ends_with_the_code_of_the_signal(photo, tmp_path):
+    script = "import os, sys, signal, denoiser.cli; os.fsync = lambda _: os.kill(os.getpid(), signal.SIGTERM); "
+    script += f"sys.exit(denoiser.cli.main([{str(photo)!r}, '-o', {str(photo)!r}, '--overwrite', '--level', '0']))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 143 and done.stderr.count("\n") == 1 and done.stderr.startswith("stopped")
+
+
+@pytest.mark.slow
+def test_no_original_is_lost_when_the_process_is_killed(tmp_path):
+    """Twenty times, at any moment, while photos are replaced in place."""
+    for number in range(30):
+        suffix = ("png", "tif", "jpg", "webp", "bmp", "avif")[number % 6]
+        pixels = rng.integers(0, 256, (500, 700, 3), dtype=np.uint8)
+        denoiser.save_image(Photo(pixels), tmp_path / f"{number:02}.{suffix}")
+    before = {path: denoiser.open_image(path).pixels for path in tmp_path.iterdir()}
+    command = [str(tmp_path), "-o", str(tmp_path), "--overwrite", "--level", "0"]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["denoiser.cli"])
+    delays, replaced = np.random.default_rng(1), 0
+    for _ in range(20):
+        files = {path: path.stat().st_ino for path in before}
+        process = context.Process(target=main, args=(command,))
+        process.start()
+        deadline = time.monotonic() + 60
+        while all(path.stat().st_ino == files[path] for path in before):  # until it is at it
+            assert process.is_alive() and time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(delays.uniform(0, 0.5))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        replaced += sum(path.stat().st_ino != files[path] for path in before)
+        for path, pixels in before.items():
+            now = denoiser.open_image(path).pixels
+            assert now.shape == pixels.shape
+            assert path.suffix in (".jpg", ".avif") or np.array_equal(now, pixels)
+    assert 20 <= replaced < 20 * len(before)  # each time it got somewhere, and not to the end
+    assert {path.suffix for path in tmp_path.iterdir() if path not in before} <= {".tmp"}

@@ -8,9 +8,10 @@ import zlib
 import numpy as np
 import pillow_heif
 import pytest
+import tifffile
 from PIL import Image, ImageCms, ImageFile
 
-from denoiser import image_io
+from denoiser import image_io, opening
 from denoiser.errors import ImageError
 from denoiser.image_io import Photo, image_size, is_photo_name, open_image, save_image
 
@@ -228,6 +229,48 @@ def test_the_first_frame_and_the_first_picture_of_an_mpo_are_read(tmp_path):
         assert open_image(tmp_path / name).pixels.min() > 250
 
 
+def several(path):
+    """A file of two pictures."""
+    first, second = (Image.new("RGB", (64, 48), colour) for colour in ("white", "black"))
+    if path.suffix == ".heic":
+        heif = pillow_heif.from_pillow(first)
+        heif.add_from_pillow(second)
+        heif.save(path)
+    else:
+        first.save(path, save_all=True, append_images=[second])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        *((f"x.{suffix}", "first frame") for suffix in ("gif", "webp", "png", "avif")),
+        ("x.tif", "first page"),
+        *((f"x.{suffix}", "main picture") for suffix in ("mpo", "heic")),
+    ],
+)
+def test_that_a_file_holds_more_pictures_is_said(tmp_path, name, what):
+    photo = open_image(several(tmp_path / name))
+    assert photo.pixels.min() > 250
+    assert photo.is_part and photo.notes == (f"Only the {what} of {name!r} was taken; it holds more.",)
+    assert photo.with_pixels(photo.pixels).is_part
+    Image.new("RGB", (64, 48)).save(tmp_path / "single.png")
+    assert not open_image(tmp_path / "single.png").is_part
+
+
+def test_thumbnails_are_no_further_pictures(tmp_path):
+    data = several(tmp_path / "x.mpo").read_bytes()
+    second = data.index(b"MPF\0") + 4 + 8 + 2 + 3 * 12 + 4 + 16  # behind a directory of three tags, and the first one
+    assert data[second - 16 : second - 12] == struct.pack("<L", 0x030000)  # the main picture
+    (tmp_path / "x.jpg").write_bytes(data[:second] + struct.pack("<L", 0x010001) + data[second + 4 :])
+    with tifffile.TiffWriter(tmp_path / "x.tif") as file:
+        file.write(noise(48, 64, 3), photometric="rgb")
+        file.write(noise(24, 32, 3), photometric="rgb", subfiletype=1)
+    for name in ("x.jpg", "x.tif"):
+        photo = open_image(tmp_path / name)
+        assert photo.notes == () and not photo.is_part and photo.width == 64
+
+
 def test_damaged_exif_does_not_cost_the_photo(tmp_path):
     stored = noise(6, 9, 3)
     Image.fromarray(stored).save(tmp_path / "x.png", exif=b"Exif\0\0not an EXIF block")
@@ -294,7 +337,7 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch, recw
 
 def test_too_many_bytes_are_refused(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(encoded("PNG"))
-    monkeypatch.setattr(image_io, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(opening, "MAX_FILE_BYTES", 100)
     with pytest.raises(ImageError, match=r"x\.png"):
         open_image(tmp_path / "x.png")
 
@@ -307,7 +350,6 @@ def test_too_many_bytes_are_refused(tmp_path, monkeypatch):
         ("x.tif", Photo(noise(6, 9), exif=b"Exif\0\0no EXIF block"), "written"),
         ("x.webp", Photo(noise(1, 16_384)), "16,383"),
         ("x.jpg", Photo(noise(65_501, 1)), "65,500"),
-        ("x.jpg", Photo(noise(6, 9), exif=bytes(70_000)), "written"),
         ("x.gif", Photo(noise(6, 9)), r"\.png, \.jpg"),
         ("x", Photo(noise(6, 9)), r"\.png, \.jpg"),
         ("missing/x.png", Photo(noise(6, 9)), "folder"),
@@ -331,6 +373,75 @@ def test_a_save_cut_short_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match="No space left"):
         save_image(Photo(noise(6, 9)), tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
+    path = tmp_path / "x.png"
+    path.touch()
+    path.chmod(mode)
+    save_image(Photo(noise(6, 9)), path)
+    assert path.stat().st_mode & 0o7777 == mode and open_image(path).width == 9
+
+
+def test_while_it_is_written_a_secret_file_is_as_secret(tmp_path, monkeypatch):
+    path, seen, replace = tmp_path / "x.png", [], os.replace
+    path.touch()
+    path.chmod(0o600)
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(os.fstat(handle).st_mode & 0o7777))
+    monkeypatch.setattr(os, "replace", lambda *names: seen.append("replaced") or replace(*names))
+    save_image(Photo(noise(6, 9)), path)
+    assert seen == [0o600, "replaced"]  # and it is on the disk by then
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path, exists):
+    target, link = tmp_path / "folder" / "photo", tmp_path / "x.png"
+    target.parent.mkdir()
+    if exists:
+        target.write_bytes(b"what was there")
+    link.symlink_to(os.path.join("folder", "photo"))
+    save_image(Photo(noise(6, 9)), link)
+    assert link.is_symlink() and open_image(target).width == 9
+    assert [path.name for path in target.parent.iterdir()] == ["photo"] and len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "x.png").symlink_to("pipe")
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    for name in ("folder.png", "x.png", "circle.png"):
+        with pytest.raises(ImageError, match=f"'{name}' can't be written"):
+            save_image(Photo(noise(6, 9)), tmp_path / name)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("quality", ["90", 90.5, 0, 101, True, float("nan")])
+def test_a_quality_that_is_none_is_refused(tmp_path, quality):
+    with pytest.raises(ImageError, match="quality is a whole number from 1 to 100"):
+        save_image(Photo(noise(6, 9)), tmp_path / "x.jpg", quality=quality)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
+def test_a_quality_may_be_numpys(tmp_path, suffix):
+    for name, quality in (("a", 50), ("b", np.int64(50))):
+        save_image(Photo(noise(6, 9)), tmp_path / (name + suffix), quality=quality)
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_what_is_no_path_is_refused():
+    for use in (open_image, image_size, lambda path: save_image(Photo(noise(6, 9)), path)):
+        for path in (None, 3, b"x.png"):
+            with pytest.raises(ImageError, match="path is text or a Path"):
+                use(path)
+
+
+def test_a_failure_that_is_not_the_disks_is_not_put_on_it(tmp_path):
+    with pytest.raises(ImageError, match="Try another format"):
+        save_image(Photo(noise(6, 9), exif=b"Exif\0\0no EXIF block"), tmp_path / "x.tif")
+    with pytest.raises(ImageError, match="File name too long. Check the folder"):
+        save_image(Photo(noise(6, 9)), tmp_path / ("x" * 300 + ".png"))
 
 
 def test_opaque_alpha_is_no_obstacle_and_a_new_file_has_ordinary_permissions(tmp_path):
@@ -360,7 +471,7 @@ def test_the_size_is_read_from_the_header_alone(tmp_path, monkeypatch, suffix, d
 def test_the_size_is_refused_for_what_open_image_refuses_by_the_header(tmp_path, monkeypatch):
     path = tmp_path / "photo.png"
     save_image(Photo(noise(40, 70, 3)), path)
-    monkeypatch.setattr(image_io, "MAX_PIXELS", 2000)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 2000)
     for refused in (path, tmp_path / "gone.png", tmp_path):
         with pytest.raises(ImageError) as by_size:
             image_size(refused)

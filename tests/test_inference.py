@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from memory import peak_of
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
@@ -18,7 +19,10 @@ from denoiser import (
     add_noise,
     blend,
     compare,
+    inference,
     load,
+    metrics,
+    noise,
     residual,
 )
 from denoiser.inference import ESTIMATE_MARGIN, FULL_SCALE, MAX_FLOAT, MAX_LEVEL, pick_device
@@ -414,6 +418,11 @@ def test_the_estimate_of_a_blind_network_is_the_rms_of_what_it_removes():
     assert level == pytest.approx(255 * ((0.1**2 + 0.2**2) / 3) ** 0.5, rel=1e-5)
 
 
+def test_an_estimate_can_be_given_as_a_level():
+    level = wrap(Stub(sigma=0.5)).estimate_level(GOOD)
+    assert level == MAX_LEVEL and wrap(Stub(sigma=0.5)).denoise(GOOD, level).shape == GOOD.shape
+
+
 # Noise for trying it out
 
 
@@ -453,6 +462,32 @@ def test_no_level_is_no_strength_of_noise():
         add_noise(Photo(GOOD), None)
 
 
+def test_noise_that_is_added_in_parts_is_that_of_the_whole():
+    pixels = pixels_of((1201, 1803, 3), np.uint8)  # over three parts; the last isn't a multiple of sixteen
+    assert pixels.size > 3 * inference.PART_VALUES and pixels.size % 16
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    whole = noise.gaussian(planes, 25 / 255, torch.Generator().manual_seed(7)).clamp(0, 1).mul(255).round()
+    np.testing.assert_array_equal(add_noise(Photo(pixels), 25, seed=7).pixels, whole[0].permute(1, 2, 0).numpy())
+
+
+def test_adding_noise_takes_no_floats_of_the_whole_photo():
+    photo = Photo(pixels_of((2000, 3000, 3), np.uint8))
+    noisy, peak = peak_of(lambda: add_noise(photo, 25))
+    assert peak < 4 * noisy.pixels.nbytes + (100 << 20)  # 24 megapixels: 390 MB
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 0.5, "1", None, True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ImageError, match="whole number from 0 to"):
+        add_noise(Photo(GOOD), 25, seed=seed)
+
+
+def test_seeds_may_be_large_or_numpys():
+    for seed in (2**64 - 1, 3):
+        expected = add_noise(Photo(GOOD), 25, seed=seed).pixels
+        np.testing.assert_array_equal(add_noise(Photo(GOOD), 25, seed=np.uint64(seed)).pixels, expected)
+
+
 # Comparing
 
 
@@ -488,6 +523,47 @@ def test_depths_can_be_compared_with_each_other():
 def test_a_photo_scores_best_against_itself():
     photo = Photo(pixels_of((24, 40, 3), np.uint8))
     assert compare(photo, photo) == {"psnr": np.inf, "ssim": pytest.approx(1)}
+
+
+@pytest.mark.parametrize("part", [1, 400, 700, 1 << 21])
+@pytest.mark.parametrize("shape", [(37, 23, 3), (11, 40), (24, 11, 3), (40, 10, 3), (9, 40)], ids=str)
+def test_scores_by_bands_are_those_of_the_whole(shape, part, monkeypatch):
+    monkeypatch.setattr(inference, "PART_VALUES", part)
+    image, reference = (pixels_of(shape, np.uint8, seed) for seed in (0, 1))
+    pair = [torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None] / 255 for pixels in (image, reference)]
+    scores = compare(Photo(image), Photo(reference))
+    assert scores["psnr"] == pytest.approx(float(metrics.psnr(*pair)), abs=1e-5)
+    assert ("ssim" in scores) == (min(shape[:2]) >= 11)
+    if "ssim" in scores:
+        assert scores["ssim"] == pytest.approx(float(metrics.ssim(*pair)), abs=1e-6)
+
+
+def test_comparing_takes_no_more_memory_for_larger_photos(photo_pixels):
+    reference = Photo(np.tile(photo_pixels, (12, 14, 1)))  # 6 megapixels
+    noisy = add_noise(reference, 25)
+    scores, peak = peak_of(lambda: compare(noisy, reference))
+    assert peak < 500 << 20
+    pair = [torch.from_numpy(photo.pixels[:700]).permute(2, 0, 1)[None] / 255 for photo in (noisy, reference)]
+    assert scores["ssim"] == pytest.approx(float(metrics.ssim(*pair)), abs=0.01)  # the photo repeats
+
+
+@pytest.mark.slow
+def test_comparing_24_megapixels_takes_little_and_gives_the_right_figures(photo_pixels):
+    reference = Photo(np.tile(photo_pixels, (20, 34, 1))[:4000, :6000].copy())
+    noisy = add_noise(reference, 25)
+    scores, peak = peak_of(lambda: compare(noisy, reference))
+    assert peak < 1.5 * 2**30
+    error = sum(
+        float(np.square(a.astype(float) - b).sum()) for a, b in zip(noisy.pixels, reference.pixels, strict=True)
+    )
+    mean = error / 255**2 / reference.pixels.size
+    assert scores["psnr"] == pytest.approx(-10 * np.log10(mean), rel=1e-6)
+    similarity = 0.0
+    for channel in range(3):  # of which the mean is; in double precision, by scikit-image
+        pair = [as_floats(photo.pixels[..., channel]) for photo in (reference, noisy)]
+        options = {"data_range": 1, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        similarity += structural_similarity(*pair, **options) / 3
+    assert scores["ssim"] == pytest.approx(similarity, abs=1e-5)  # ours is in single precision
 
 
 @pytest.mark.parametrize("shape", [(10, 40, 3), (40, 10), (1, 1, 3)], ids=str)
@@ -600,6 +676,6 @@ def test_photos_of_different_kinds_are_neither_blended_nor_subtracted():
         for function in (lambda *pair: blend(*pair, 0.5), residual):
             with pytest.raises(ImageError, match="size or depth"):
                 function(small, other)
-    for amount in (-0.1, 1.1, float("nan")):
+    for amount in (-0.1, 1.1, float("nan"), None, "1"):
         with pytest.raises(ImageError, match="The amount is"):
             blend(small, small, amount)

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from denoiser.errors import ImageError
-from denoiser.photo import Photo, xmp_without
+from denoiser.metadata import xmp_without
+from denoiser.photo import Photo
 
 MODEL, EXIF_IFD, GPS_IFD, TAKEN, INTEROP = 272, 0x8769, 0x8825, 36867, 40965
 PIXELS = np.zeros((6, 9, 3), np.uint8)

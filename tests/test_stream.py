@@ -14,6 +14,7 @@ from PIL import Image
 
 from denoiser import Photo, save_image
 from denoiser.errors import ImageError
+from train.__main__ import main
 from train.config import ConfigError, TrainConfig
 from train.data import hub_dataset as hub_data
 from train.data import photo_stream as stream
@@ -247,14 +248,14 @@ def png(value, side=20):
     return file.getvalue()
 
 
-def parquet(values, kind="image"):
+def parquet(values, kind="image", label="label"):
     import pyarrow
     from pyarrow import parquet
 
     image = datasets.Image() if kind == "image" else datasets.Value(kind)
-    features = datasets.Features({"label": datasets.Value("int64"), "picture": image})
+    features = datasets.Features({label: datasets.Value("int64"), "picture": image})
     pictures = [{"bytes": png(v), "path": f"{v}.png"} if kind == "image" else png(v) for v in values]
-    rows = {"label": list(values), "picture": pictures}
+    rows = {label: list(values), "picture": pictures}
     file = io.BytesIO()
     table = pyarrow.Table.from_pydict(rows, schema=features.arrow_schema)
     parquet.write_table(table, file, row_group_size=4)
@@ -332,7 +333,7 @@ def test_a_dataset_cannot_point_outside_itself(tmp_path):
             hub_data.HubFile(DATASET, address).read()
 
 
-def test_datasets_that_cannot_be_used_are_refused_in_a_sentence(hub, monkeypatch):
+def test_datasets_that_cannot_be_used_are_refused_in_a_sentence(hub, monkeypatch, capsys):
     def refusal(repo=DATASET):
         with pytest.raises(ConfigError) as caught:
             open_training_data(config_of(f"hub:{repo}"))
@@ -346,6 +347,10 @@ def test_datasets_that_cannot_be_used_are_refused_in_a_sentence(hub, monkeypatch
     assert "no column of images" in refusal()
     put(hub, {"train.parquet": parquet([1], kind="binary")})
     assert "no column of images; its columns are: label, picture" in refusal()
+    put(hub, {"train.parquet": parquet([1], kind="binary", label="\x1b[2J\x1b]0;owned\x07")})
+    assert main(["fit", "--data", f"hub:{DATASET}"]) == 1
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert "\\x1b[2J" in shown and shown.isprintable()
     put(hub, folder_files())
     hub.repos[f"datasets/{DATASET}"].private = True
     monkeypatch.setenv("HF_TOKEN", "")

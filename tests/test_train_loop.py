@@ -687,6 +687,17 @@ def test_the_checkpoint_of_another_network_is_refused_and_kept(small_run):
     assert files_of(small_run) == before
 
 
+def test_a_checkpoint_sets_the_counters_of_a_run_and_nothing_else(tmp_path):
+    run = loop.start_run(toy(), CPU)
+    path = checkpoint.save_checkpoint(run, tmp_path, 1)
+    state = torch.load(path)
+    state["counters"] |= {"crops": 12, "model": "gone", "anything": 2}
+    torch.save(state, path)
+    model = run.model
+    checkpoint.load_checkpoint(run, path)
+    assert run.crops == 12 and run.model is model and not hasattr(run, "anything")
+
+
 @pytest.mark.parametrize(("before", "after"), [(0.9, 0.0), (0.0, 0.9)])
 def test_a_checkpoint_with_averages_is_not_resumed_without_them_nor_the_reverse(tmp_path, before, after):
     path = checkpoint.save_checkpoint(loop.start_run(toy(ema_decay=before), CPU), tmp_path, 1)

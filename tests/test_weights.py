@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from huggingface_hub import errors as hub_errors
+from memory import peak_of
 from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
@@ -285,6 +286,27 @@ def test_tensors_of_a_type_no_network_has_are_refused(folder, dtype):
         load_weights(folder)
 
 
+@pytest.mark.parametrize("shape", [(3,), (), (3, 1), (3, 1, 1, 1)], ids=str)
+def test_int8_is_for_kernels_alone(folder, shape):
+    """Times their scales, N numbers in a row would be N×N; none at all has no length."""
+    stored = {BIAS: torch.ones(shape, dtype=torch.int8), BIAS + SCALE: torch.ones(3, 1, 1, 1)}
+    edit_tensors(folder, **{key.replace(".", "__"): value for key, value in stored.items()})
+    with pytest.raises(WeightsError, match=BIAS):
+        load_weights(folder)
+
+
+def test_tensors_that_are_not_the_networks_are_refused_before_they_grow(folder):
+    count = 20_000  # of which the square is 1.6 GB
+    edit_tensors(folder, extra=torch.ones(count, dtype=torch.int8), extra__int8_scale=torch.ones(count, 1, 1, 1))
+    assert SCALE == ".int8_scale"
+
+    def load():
+        with pytest.raises(WeightsError, match="'extra' is not one of the network"):
+            load_weights(folder)
+
+    assert peak_of(load)[1] < 100 << 20
+
+
 # The Hub
 
 
@@ -339,7 +361,17 @@ def test_a_damaged_repository_is_refused_by_its_name(hub, folder):
 
 @pytest.mark.parametrize(
     "source",
-    ["user/name/x", "no such folder", "name", "/no/such/folder", "https://huggingface.co/user/name", "", "x" * 5000],
+    [
+        "user/name/x",
+        "no such folder",
+        "name",
+        "/no/such/folder",
+        "https://huggingface.co/user/name",
+        "",
+        "x" * 5000,
+        None,
+        7,
+    ],
 )
 def test_a_source_that_can_be_neither_folder_nor_repository_is_refused(hub, source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from denoiser import MAX_LEVEL, DenoiserError, Photo, load, open_image, save_image
+from denoiser.errors import printable
 from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import DEFAULT, bundled_names, model_folder
 
@@ -110,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.run(options)
     except (ConfigError, DenoiserError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

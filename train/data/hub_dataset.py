@@ -18,7 +18,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
 from denoiser.errors import ImageError
-from denoiser.image_io import MAX_FILE_BYTES
+from denoiser.opening import MAX_FILE_BYTES
 
 from ..config import ConfigError
 from .photos import read_photo

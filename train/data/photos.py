@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from denoiser.errors import ImageError
-from denoiser.image_io import is_photo_name, open_image, to_8bit
+from denoiser.image_io import is_photo_name, open_image
+from denoiser.photo import to_8bit
 
 from ..config import ConfigError
 from . import bsds500

@@ -154,10 +154,13 @@ def load_checkpoint(run: Run, path: Path) -> None:
             run.average.load_state_dict(state["average"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
             _load_optimizer(optimizer, saved)
-        run.settings, counters = state["settings"], state["counters"]
+        run.settings = state["settings"]
+        known = {name: state["counters"][name] for name in COUNTERS if name in state["counters"]}
+        origin = state.get("origin", {})
+        known |= {name: origin[name] for name in ORIGIN if name in origin}
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is a checkpoint of another kind of run; resume with its own settings") from error
-    for name, value in (counters | state.get("origin", {})).items():
+    for name, value in known.items():
         setattr(run, name, value)
 
 

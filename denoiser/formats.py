@@ -1,0 +1,87 @@
+"""The formats that photos are written in: what each has room for, and what a photo loses on the way into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .colour import check_profile, matching_profile, to_srgb
+from .errors import ImageError
+from .metadata import exif_without_long_values
+from .photo import Photo, to_8bit
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a format has room for."""
+
+    name: str  # as Pillow calls it
+    options: dict[str, Any] = field(default_factory=dict)  # that Pillow writes it with
+    max_side: int | None = None  # the format's or its library's own limit
+    deep: bool = False  # 16 bits a channel
+    alpha: bool = True
+    profiles: tuple[bool, ...] = (False, True)  # whether they are for grey
+    max_exif: int | None = None  # bytes; None: any
+    max_xmp: int | None = None
+
+
+_JPEG_OPTIONS = {"subsampling": "4:4:4", "quality": 95}
+_JPEG = Format("JPEG", _JPEG_OPTIONS, max_side=65_500, alpha=False, max_exif=65_533, max_xmp=65_502)
+_TIFF = Format("TIFF", deep=True)
+WRITE_FORMATS: dict[str, Format] = {  # by suffix
+    ".png": Format("PNG", deep=True),
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": Format(  # exact: keep the colour where alpha is 0
+        "WEBP", {"lossless": True, "exact": True, "method": 0}, max_side=16_383, profiles=(False,)
+    ),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".bmp": Format("BMP", alpha=False, profiles=(), max_exif=0, max_xmp=0),
+    ".avif": Format("AVIF", {"subsampling": "4:4:4", "speed": 8, "quality": 95}, max_side=32_768, profiles=(False,)),
+}
+
+
+def fitted(photo: Photo, format: Format, name: str) -> Photo:
+    """The photo as the format can hold it, for a file of that name; its notes are what it lost by that.
+
+    16 bits are rounded to 8, opaque alpha goes, colours whose profile has no place become sRGB, and metadata that has
+    none is left out. Raises ImageError for transparency, a size or a profile that doesn't fit.
+    """
+    if format.max_side and max(photo.height, photo.width) > format.max_side:
+        size = f"{photo.width}×{photo.height} pixels and {format.name} holds at most {format.max_side:,} a side"
+        raise ImageError(f"{name!r} can't be written: the photo is {size}. Save it as PNG or TIFF.")
+    pixels, alpha, notes = photo.pixels, photo.alpha, []
+    if alpha is not None and not format.alpha:
+        if alpha.min() < np.iinfo(alpha.dtype).max:
+            raise ImageError(
+                f"{name!r} can't be written: {format.name} has no transparency. Save it as PNG, WebP or TIFF."
+            )
+        alpha = None
+    if photo.bit_depth == 16 and not format.deep:
+        pixels, alpha = to_8bit(pixels), alpha if alpha is None else to_8bit(alpha)
+    check_profile(photo.icc_profile, name)
+    grey = pixels.ndim == 2
+    profile = matching_profile(photo.icc_profile, grey=grey)
+    if profile and grey not in format.profiles:
+        converted = to_srgb(pixels, profile)
+        if converted is None:
+            notes.append(f"The damaged colour profile of {name!r} was left out.")
+        else:
+            notes.append(
+                f"The colours of {name!r} were converted to sRGB: {format.name} has no room for their profile."
+            )
+            pixels = converted
+        profile = None
+    exif, xmp = photo.exif, photo.xmp
+    if exif and format.max_exif is not None and len(exif) > format.max_exif:
+        exif = exif_without_long_values(exif) if format.max_exif else None
+        exif = exif if exif and len(exif) <= format.max_exif else None
+        what = "the long values of the EXIF" if exif else "the EXIF"
+        notes.append(f"{name!r} lacks {what}: {format.name} has no room for it.")
+    if xmp and format.max_xmp is not None and len(xmp) > format.max_xmp:
+        xmp = None
+        notes.append(f"{name!r} lacks the XMP metadata: {format.name} has no room for it.")
+    return replace(photo, pixels=pixels, alpha=alpha, icc_profile=profile, exif=exif, xmp=xmp, notes=tuple(notes))
