@@ -169,11 +169,15 @@ def test_an_output_folder_that_cannot_be_used_fails_photo_by_photo(photo, tmp_pa
     assert main([*inputs, "-o", str(photo / "below a file"), "--level", "0"]) == 1
     assert len(lines_of(capsys)) == 3
 
-    def exists(path):
-        raise PermissionError(13, "Permission denied", str(path))
+    locked, real = tmp_path / "locked", Path.exists
 
+    def exists(path):
+        if locked in (path, *path.parents):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    locked.mkdir()
     monkeypatch.setattr(Path, "exists", exists)
-    (tmp_path / "locked").mkdir()
     assert main([*inputs, "-o", str(tmp_path / "locked"), "--level", "0"]) == 1
     lines = lines_of(capsys)
     assert len(lines) == 3 and lines[0].endswith("can't be used: Permission denied.")
@@ -255,7 +259,7 @@ def test_the_process_ends_with_the_code_of_the_signal(photo, tmp_path):
     assert done.returncode == 143 and done.stderr.count("\n") == 1 and done.stderr.startswith("stopped")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_original_is_lost_when_the_process_is_killed(tmp_path):
     """Twenty times, at any moment, while photos are replaced in place."""
     for number in range(30):

@@ -547,7 +547,7 @@ def test_comparing_takes_no_more_memory_for_larger_photos(photo_pixels):
     assert scores["ssim"] == pytest.approx(float(metrics.ssim(*pair)), abs=0.01)  # the photo repeats
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_comparing_24_megapixels_takes_little_and_gives_the_right_figures(photo_pixels):
     reference = Photo(np.tile(photo_pixels, (20, 34, 1))[:4000, :6000].copy())
     noisy = add_noise(reference, 25)
