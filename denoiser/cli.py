@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     Ctrl-C and SIGTERM end it with 130 and 143: the photos saved so far are whole, and of the others nothing is left.
     """
     options = _parser().parse_args(arguments)
-    with _stop_signals():
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with _stop_signals(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the libraries think of a file; what matters of it is raised
         try:
             return _run(options)
         except DenoiserError as error:

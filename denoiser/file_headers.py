@@ -15,10 +15,12 @@ from itertools import islice
 from typing import BinaryIO
 
 from .errors import ImageError
-from .header_budget import MAX_PARTS, check_parts, check_size, check_used
+from .header_budget import MAX_PARTS, REMOVE, check_parts, check_size, check_used
 from .tiff_headers import TIFF_MAGIC, check_exif, check_tiff
 
 MAX_SCANS = 100  # of a JPEG: encoders write up to a dozen, and each is a pass over all pixels
+MAX_DEFLATED = 100  # texts and profiles of a PNG: 8 KB of each become 8 MB
+_DEFLATED = (b"iCCP", b"zTXt", b"iTXt")
 
 # The next marker of a JPEG: 0xFF 0x00 is a byte of the pixels, and 0xD0 to 0xD7 only mark places among them.
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
@@ -101,7 +103,7 @@ def _jpeg_markers(file: BinaryIO) -> Iterator[tuple[int, int]]:
 
 
 def _check_png(file: BinaryIO, name: str) -> Headers:
-    cicp, at = None, 8
+    cicp, at, deflated = None, 8, 0
     for parts in range(MAX_PARTS + 2):
         check_parts(parts, name)
         file.seek(at)
@@ -110,6 +112,9 @@ def _check_png(file: BinaryIO, name: str) -> Headers:
             break
         if head[4:] == b"cICP":
             cicp = tuple(file.read(4))
+        deflated += head[4:] in _DEFLATED
+        if deflated > MAX_DEFLATED:
+            raise ImageError(f"{name!r} has over {MAX_DEFLATED} texts and profiles. {REMOVE}")
         at += 12 + int.from_bytes(head[:4], "big")
     return Headers(cicp=cicp if cicp and len(cicp) == 4 else None)
 

@@ -3,7 +3,8 @@
 Every file comes from outside, so one that can't be used ends in an `ImageError` that names it (by its name alone, since
 the web page shows the message) and says what is accepted.
 
-Known limits: HEIC and AVIF of 10 bits and CMYK of 16 are read as 8 bits. IPTC blocks and PNG's text are not kept.
+Known limits: HEIC and AVIF of 10 bits and CMYK of 16 are read as 8 bits. IPTC blocks, PNG's text and the thumbnail of
+the EXIF are not kept. Big-endian BigTIFF is not read.
 """
 
 import contextlib

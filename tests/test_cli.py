@@ -136,6 +136,13 @@ def lines_of(capsys):
     return lines
 
 
+def test_what_the_libraries_think_of_a_file_is_not_shown(tmp_path, capfd, recwarn):
+    exif = b"II*\0\x08\0\0\0\5\0" + bytes(20)  # of five tags all but one are missing
+    Image.new("RGB", (24, 16)).save(tmp_path / "x.png", exif=exif)
+    assert main([str(tmp_path / "x.png"), "-o", str(tmp_path / "y.png"), "--level", "0"]) == 0
+    assert capfd.readouterr().err == "" and not recwarn.list
+
+
 def test_a_name_that_is_too_long_does_not_stop_the_rest(photo, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([str(tmp_path / ("x" * 300 + ".png")), str(photo), "-o", str(out), "--level", "0"]) == 1

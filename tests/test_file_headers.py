@@ -294,6 +294,14 @@ def test_a_file_of_hundreds_of_thousands_of_parts_is_refused(opened, data):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt"])
+def test_a_png_of_many_texts_or_profiles_is_refused(opened, kind):
+    text = b"name\0" + {b"iCCP": b"\0", b"zTXt": b"\0", b"iTXt": b"\1\0\0\xff\0"}[kind] + zlib.compress(bytes(1000))
+    assert opened(png((kind, text))).width == 16
+    with pytest.raises(ImageError, match="over 100 texts and profiles"):
+        opened(png(*[(kind, text)] * 101))
+
+
 def empty_pages(count):
     offsets = range(8, 8 + 6 * count, 6)
     return b"II*\0\x08\0\0\0" + b"".join(struct.pack("<HL", 0, offset + 6) for offset in offsets)

@@ -333,7 +333,7 @@ def test_a_dataset_cannot_point_outside_itself(tmp_path):
             hub_data.HubFile(DATASET, address).read()
 
 
-def test_datasets_that_cannot_be_used_are_refused_in_a_sentence(hub, monkeypatch, capsys):
+def test_datasets_that_cannot_be_used_are_refused_in_a_sentence(hub, monkeypatch, capsys, tmp_path):
     def refusal(repo=DATASET):
         with pytest.raises(ConfigError) as caught:
             open_training_data(config_of(f"hub:{repo}"))
@@ -348,7 +348,7 @@ def test_datasets_that_cannot_be_used_are_refused_in_a_sentence(hub, monkeypatch
     put(hub, {"train.parquet": parquet([1], kind="binary")})
     assert "no column of images; its columns are: label, picture" in refusal()
     put(hub, {"train.parquet": parquet([1], kind="binary", label="\x1b[2J\x1b]0;owned\x07")})
-    assert main(["fit", "--data", f"hub:{DATASET}"]) == 1
+    assert main(["fit", "--data", f"hub:{DATASET}", "--output-dir", str(tmp_path / "run")]) == 1
     shown = capsys.readouterr().err.splitlines()[-1]
     assert "\\x1b[2J" in shown and shown.isprintable()
     put(hub, folder_files())
