@@ -140,5 +140,7 @@ def use_memory_well() -> None:
 
 if __name__ == "__main__":
     use_memory_well()
+    if "SPACE_ID" in os.environ:  # on a Space all visitors come through its proxy, which says where they are
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to tidy up as after Ctrl-C
     launch(build_page(*load_model()))

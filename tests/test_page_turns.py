@@ -1,6 +1,7 @@
 """Whose turn it is: what is cancelled stops or never starts, nobody keeps everybody waiting, and memory is bounded."""
 
 import asyncio
+import pickle
 import threading
 import time
 import zipfile
@@ -200,6 +201,26 @@ def test_a_program_that_cancels_stops_the_endpoint(tiny_page, photo, network, tm
     assert np.array_equal(denoiser.open_image(result).pixels, denoiser.open_image(photo).pixels)
 
 
+def test_who_waits_is_told_so(tiny_page, photo, network):
+    page, url = tiny_page
+    visitor, number = Visitor(url), number_of(page, "run", "Image", "State")
+    upload = visitor.upload(photo)[0]
+    events = [visitor.join(number, upload, None, True, 25, 100, VIEW) for _ in range(2)]
+    told = threading.Event()
+
+    def listen():
+        with visitor.http.stream("GET", "/queue/data", params={"session_hash": visitor.session}) as lines:
+            for line in lines.iter_lines():
+                if "at work or waiting: 1" in line:
+                    told.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    assert told.wait(20)
+    for event in events:
+        visitor.cancel(number, event)
+    wait_for(lambda: "stopped" in network.events)
+
+
 def test_who_leaves_while_waiting_is_not_worked_for(tiny_page, photo, network):
     page, url = tiny_page
     busy, gone = Visitor(url), Visitor(url)
@@ -320,6 +341,27 @@ def test_a_visitor_holds_one_result_and_not_for_ever(monkeypatch):
     monkeypatch.setattr(shelf, "HOLD_SECONDS", 0)
     with pytest.raises(DenoiserError):
         kept.get(second)
+
+
+def test_what_a_lent_gpu_does_comes_back_through_another_process(tiny_config, photo, monkeypatch):
+    from conftest import build
+
+    from denoiser.page import parts
+    from denoiser.weights import Weights
+
+    def lent(work):  # as Spaces do it: each thing that is yielded is copied, and what is returned is lost
+        def run(*arguments, **options):
+            for item in work(*pickle.loads(pickle.dumps(arguments)), **options):
+                yield pickle.loads(pickle.dumps(item))
+
+        return run
+
+    model, opened = denoiser.Denoiser(Weights(build(tiny_config), "tiny")), denoiser.open_image(photo)
+    monkeypatch.setattr(parts, "on_gpu", lent)
+    *steps, result = parts.network_of(model)(opened, 20)
+    assert steps and all(step is None or len(step) == 2 for step in steps)
+    assert np.array_equal(result.clean.pixels, model(opened, 20).pixels)
+    assert result.level == model.estimate_level(opened.pixels)
 
 
 def test_the_page_says_that_a_result_is_no_longer_held(tiny_page, photo, monkeypatch):

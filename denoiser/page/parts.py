@@ -35,8 +35,6 @@ SKIP = gr.skip()
 COMPARISON, ACTUAL_SIZE, RESIDUAL = VIEWS = ("Before / after", "Actual size", "What was removed")
 # What a noise level looks like, by the first limit that it is below.
 NOISE_WORDS = {3: "hardly any", 10: "a little", 22: "a good deal", 45: "much", 1000: "very much"}
-
-
 MAX_PHOTO_BYTES = 400_000_000  # the most megapixels that are read, with transparency, at 8 bits a channel
 BIG_BYTES = 200_000_000  # held of a photo
 # For Gradio all of them run at once, up to the 40 that it runs at most; whose turn it really is, Turns says.
@@ -91,9 +89,15 @@ def by_turns(turns: Turns, work: Callable[..., Iterator], nothing_new: Any = SKI
 
     @functools.wraps(work)
     async def callback(photo: Any, *arguments: Any) -> AsyncIterator[Any]:
+        def on_wait(others: int) -> None:
+            for progress in arguments:
+                if isinstance(progress, gr.Progress):
+                    progress(0, desc=f"Waiting for your turn; at work or waiting: {others}")
+
         with plain_errors():
             file, pixels = await asyncio.to_thread(measured, photo)
-            async with turns.turn(pixels), contextlib.aclosing(turns.steps(work(file, *arguments))) as updates:
+            steps = contextlib.aclosing(turns.steps(work(file, *arguments)))
+            async with turns.turn(pixels, on_wait), steps as updates:
                 async for update in updates:
                     yield nothing_new if update is None else update
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -36,7 +36,7 @@ from .parts import (
     with_held,
     written,
 )
-from .shelf import Held
+from .shelf import Held, Shelf
 from .uploads import NO_PHOTO, examples_folder, own_folder
 
 DEFAULT_LEVEL = 25
@@ -54,7 +54,7 @@ SHOW_RESULT = """async () => {
 
 
 def noisy_tab(model: Denoiser, service: Service) -> None:
-    network = network_of(model)
+    run, show_again, make_file, forget = noisy_work(model, service.shelf)
     held, yes, no = gr.State(), gr.State(True), gr.State(False)  # held: the key on the shelf
     with gr.Row():
         with gr.Column(scale=1):
@@ -88,42 +88,6 @@ def noisy_tab(model: Denoiser, service: Service) -> None:
             save = gr.Button("Download", interactive=False, elem_id="download")
             file = gr.DownloadButton("File", visible="hidden", elem_id="file")
 
-    def run(
-        path: Path,
-        key: str | None,
-        auto: bool,
-        level: float,
-        amount: float,
-        view: str,
-        progress: gr.Progress = gr.Progress(),
-    ) -> Iterator:
-        photo, started = opened(path), time.monotonic()
-        result = yield from followed(network(photo, None if auto else level), progress)
-        now_held = Held(photo, result.clean, path, own_folder())
-        shown = show(now_held, amount, view)
-        found = f"about {result.level:.0f}, {in_words(result.level)}"
-        used = f"Auto ({found})" if auto else f"{level:g} (Auto: {found})"
-        text = f"Noise strength: {used}. {photo.width}×{photo.height} pixels, {time.monotonic() - started:.1f} s."
-        slider = min(round(result.level), MAX_LEVEL) if auto else SKIP  # which may have moved on meanwhile
-        yield service.shelf.put(now_held, key), *shown, text, auto, slider, gr.Button(interactive=True)
-
-    def show_again(held: Held | None, amount: float, view: str) -> tuple:
-        return (SKIP, SKIP) if held is None else show(held, amount, view)
-
-    def make_file(held: Held | None, amount: float, kind: str, quality: float, without_place: bool) -> str:
-        if held is None:
-            raise ImageError(NO_PHOTO)
-        percent, quality, without_place = round(amount), round(quality), bool(without_place)
-        name = result_name(held.upload, "denoised", FORMATS[kind])
-        path = held.folder / f"{percent}-{quality}-{without_place}" / name  # asked for again, it is there
-        photo = denoiser.blend(held.photo, held.clean, percent / 100)
-        photo = photo.without_location() if without_place else photo
-        return str(written(photo, path, quality if path.suffix in JPEG_SUFFIXES else None))
-
-    def forget(key: str | None) -> tuple:
-        service.shelf.drop(key)
-        return None, gr.ImageSlider(None), gr.Image(None), "", gr.Button(interactive=False)
-
     callback, settings = by_turns(service.network, run), [strength, amount, view]
     results = [held, pair, residual, details, automatic, strength, save]
     busy = {**NETWORK, "show_progress_on": pair, "api_visibility": "private"}
@@ -149,6 +113,49 @@ def noisy_tab(model: Denoiser, service: Service) -> None:
     upload.clear(forget, held, [held, pair, residual, details, save], queue=False, api_visibility="private")
     made = save.click(with_held(service, make_file), [held, amount, kind, quality, without_place], file, **quick)
     made.success(None, js=PRESS.format("file"), api_visibility="private")
+
+
+def noisy_work(model: Denoiser, shelf: Shelf) -> tuple[Callable, ...]:
+    """What the tab for a noisy photo does: denoise, show the result in another way, make a file of it, forget it."""
+    network = network_of(model)
+
+    def run(
+        path: Path,
+        key: str | None,
+        auto: bool,
+        level: float,
+        amount: float,
+        view: str,
+        progress: gr.Progress = gr.Progress(),
+    ) -> Iterator:
+        photo, started = opened(path), time.monotonic()
+        result = yield from followed(network(photo, None if auto else level), progress)
+        now_held = Held(photo, result.clean, path, own_folder())
+        shown = show(now_held, amount, view)
+        found = f"about {result.level:.0f}, {in_words(result.level)}"
+        used = f"Auto ({found})" if auto else f"{level:g} (Auto: {found})"
+        text = f"Noise strength: {used}. {photo.width}×{photo.height} pixels, {time.monotonic() - started:.1f} s."
+        slider = min(round(result.level), MAX_LEVEL) if auto else SKIP  # which may have moved on meanwhile
+        yield shelf.put(now_held, key), *shown, text, auto, slider, gr.Button(interactive=True)
+
+    def show_again(held: Held | None, amount: float, view: str) -> tuple:
+        return (SKIP, SKIP) if held is None else show(held, amount, view)
+
+    def make_file(held: Held | None, amount: float, kind: str, quality: float, without_place: bool) -> str:
+        if held is None:
+            raise ImageError(NO_PHOTO)
+        percent, quality, without_place = round(amount), round(quality), bool(without_place)
+        name = result_name(held.upload, "denoised", FORMATS[kind])
+        path = held.folder / f"{percent}-{quality}-{without_place}" / name  # asked for again, it is there
+        photo = denoiser.blend(held.photo, held.clean, percent / 100)
+        photo = photo.without_location() if without_place else photo
+        return str(written(photo, path, quality if path.suffix in JPEG_SUFFIXES else None))
+
+    def forget(key: str | None) -> tuple:
+        shelf.drop(key)
+        return None, gr.ImageSlider(None), gr.Image(None), "", gr.Button(interactive=False)
+
+    return run, show_again, make_file, forget
 
 
 def clean_tab(model: Denoiser, service: Service) -> None:

@@ -45,9 +45,10 @@ class Turns:
         self._worker = ThreadPoolExecutor(1)
 
     @contextlib.asynccontextmanager
-    async def turn(self, pixels: int = 0) -> AsyncIterator[None]:
+    async def turn(self, pixels: int = 0, on_wait: Callable[[int], None] | None = None) -> AsyncIterator[None]:
         """Wait for this visitor's turn with a photo of so many pixels; left, in whatever way, it is the next one's.
 
+        Where that takes a while, on_wait is told how many others there are.
         Raises DenoiserError where the visitor has three quarters of the places already: the rest is for others.
         """
         turn = Turn(visitor(), pixels)
@@ -57,6 +58,8 @@ class Turns:
         self._turns.append(turn)
         self._open_next()
         try:
+            if on_wait is not None and not turn.open.is_set():
+                on_wait(len(self._turns) - 1)
             await turn.open.wait()
             yield
         finally:
