@@ -216,7 +216,7 @@ def _denoise_file(
         raise ImageError(f"{str(target)!r} exists. Choose another output, or replace it with --overwrite.")
     photo = open_image(source)
     if photo.is_part and target.exists() and target.samefile(source):
-        raise ImageError(f"{str(source)!r} is not replaced, since it would be cut. {photo.notes[0]}")
+        raise ImageError(f"{str(source)!r} is not replaced, since it would be cut. {' '.join(photo.notes)}")
     with tqdm(unit="tile", leave=False, disable=None if show_tiles else True) as bar:
 
         def on_progress(done: int, total: int) -> None:

@@ -75,13 +75,20 @@ def fitted(photo: Photo, format: Format, name: str) -> Photo:
             )
             pixels = converted
         profile = None
-    exif, xmp = photo.exif, photo.xmp
+    exif, xmp, lost = _metadata_that_fits(photo, format, name)
+    notes = tuple(notes + lost)
+    return replace(photo, pixels=pixels, alpha=alpha, icc_profile=profile, exif=exif, xmp=xmp, notes=notes)
+
+
+def _metadata_that_fits(photo: Photo, format: Format, name: str) -> tuple[bytes | None, bytes | None, list[str]]:
+    """The EXIF and the XMP as far as the format has room for them, and what is said about the rest."""
+    exif, xmp, lost = photo.exif, photo.xmp, []
     if exif and format.max_exif is not None and len(exif) > format.max_exif:
         exif = exif_without_long_values(exif) if format.max_exif else None
         exif = exif if exif and len(exif) <= format.max_exif else None
         what = "the long values of the EXIF" if exif else "the EXIF"
-        notes.append(f"{name!r} lacks {what}: {format.name} has no room for it.")
+        lost.append(f"{name!r} lacks {what}: {format.name} has no room for it.")
     if xmp and format.max_xmp is not None and len(xmp) > format.max_xmp:
         xmp = None
-        notes.append(f"{name!r} lacks the XMP metadata: {format.name} has no room for it.")
-    return replace(photo, pixels=pixels, alpha=alpha, icc_profile=profile, exif=exif, xmp=xmp, notes=tuple(notes))
+        lost.append(f"{name!r} lacks the XMP metadata: {format.name} has no room for it.")
+    return exif, xmp, lost

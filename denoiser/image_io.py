@@ -125,10 +125,11 @@ def _photo(file: Opened, pixels: np.ndarray, alpha: np.ndarray | None) -> Photo:
         xmp = b""
     upright = xmp_without(xmp, b"Orientation")
     xmp = xmp_without_companions(upright)
-    notes += ["What goes with the picture in {} (a gain map, depth, a film) was left out."] if xmp != upright else []
+    accompanied = xmp != upright
+    notes += ["What goes with the picture in {} (a gain map, depth, a film) was left out."] if accompanied else []
     profile = colour.profile_of(image.info, file.headers.cicp, grey=pixels.ndim == 2)
     sentences = tuple(note.format(repr(file.name)) for note in notes)
-    return Photo(pixels, alpha, profile, exif, xmp or None, bool(file.more), sentences)
+    return Photo(pixels, alpha, profile, exif, xmp or None, bool(file.more) or accompanied, sentences)
 
 
 def _resolution(image: Image.Image) -> tuple[float, float] | None:

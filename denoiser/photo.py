@@ -19,7 +19,7 @@ class Photo:
     icc_profile: of the same colour space as the pixels; None stands for sRGB.
     exif: an EXIF block without Orientation, since the pixels are upright already.
     xmp: an XMP packet without Orientation.
-    is_part: whether its file holds more pictures (frames, pages, layers), so that it can't stand for the file.
+    is_part: whether its file holds more (frames, pages, layers, a film), so that it can't stand for the file.
     notes: what of the file is not in the photo, each in a sentence for the person who gave the file.
 
     Raises ImageError where pixels or alpha are anything else.

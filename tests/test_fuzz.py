@@ -29,6 +29,7 @@ def test_damaged_files_end_in_a_photo_or_a_sentence(tmp_path, kind):
         if done.returncode:  # it took too long, or crashed
             bad.append({"number": first - 1, "signal": -done.returncode, "said": done.stderr[-500:]})
     assert bad == []
+    assert len(outcomes) == FILES
     photos = outcomes.count("photo")
     assert photos > FILES / 50 and photos < FILES * 0.9  # both happen, so the damage goes deep enough to matter
 
