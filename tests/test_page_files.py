@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from visitor import Visitor, named, number_of
 
 import app
 import denoiser
-from denoiser import ImageError
-from denoiser.page import uploads
+from denoiser import ImageError, Photo
+from denoiser.page import parts, uploads
 
 ROOT = Path(app.__file__).parent
 VIEW, FORMAT = "Before / after", "Like the upload"
@@ -228,3 +229,24 @@ def test_uploads_and_results_make_room_by_themselves(tiny_page, photo, monkeypat
     assert 5 < len(files) <= 4e6 / uploads.FILE_COST + 1
     shutil.copy(photo, photo.with_name("another.png"))
     assert visitor.ask(number, visitor.upload(photo.with_name("another.png"))[0], None, True, 25, 100, VIEW).get("data")
+
+
+# --- what gets lost ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    shown = []
+    monkeypatch.setattr("gradio.Warning", shown.append)
+    monkeypatch.setattr(parts, "sweep", lambda: None)
+    return shown
+
+
+def test_what_a_format_has_no_room_for_is_said_once_and_of_results_only(tmp_path, warnings):
+    photo = Photo(np.full((8, 8, 3), 90, np.uint8), alpha=np.full((8, 8), 128, np.uint8))
+    parts.preview(photo, tmp_path, "<b>")
+    assert warnings == []
+    for _ in range(2):
+        parts.written(photo, tmp_path / "<b>.jpg")
+    [warning] = warnings
+    assert "transparen" in warning.lower() and "<b>" not in warning

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import zipfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -57,6 +58,8 @@ def many_tab(model: Denoiser, service: Service) -> None:
             results.add(file)
         file.unlink()
         yield str(preview(result.clean, file.parent, "preview"))
+        for note in photo.notes:
+            gr.Warning(html.escape(note))
 
     async def run(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> AsyncIterator:
         photos, problems = await asyncio.to_thread(checked, paths)

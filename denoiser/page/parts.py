@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import html
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -198,14 +199,19 @@ def show(held: Held, amount: float, view: str) -> tuple[gr.ImageSlider, gr.Image
 
 def preview(photo: Photo, folder: Path, name: str) -> Path:
     """Write a photo for the page: JPEG is quick and, at 4:4:4, true enough; PNG keeps transparency."""
-    return written(photo, folder / (name + (".jpg" if photo.alpha is None else ".png")))
+    return written(photo, folder / (name + (".jpg" if photo.alpha is None else ".png")), warn=False)
 
 
-def written(photo: Photo, path: Path, quality: int | None = None) -> Path:
-    """Write a photo to a file in the upload folder, unless it is there already; for its room the oldest files go."""
+def written(photo: Photo, path: Path, quality: int | None = None, warn: bool = True) -> Path:
+    """Write a photo to a file in the upload folder, unless it is there already; for its room the oldest files go.
+
+    With `warn`, the page says what the file's format has no room for.
+    """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        denoiser.save_image(photo, path, quality=quality)
+        lost = denoiser.save_image(photo, path, quality=quality)
+        for note in lost if warn else ():
+            gr.Warning(html.escape(note))
         sweep()
     return path
 

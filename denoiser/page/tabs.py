@@ -29,6 +29,7 @@ from .parts import (
     network_of,
     opened,
     photo_input,
+    plain_text,
     preview,
     result_name,
     score_table,
@@ -135,6 +136,7 @@ def noisy_work(model: Denoiser, shelf: Shelf) -> tuple[Callable, ...]:
         found = f"about {result.level:.0f}, {in_words(result.level)}"
         used = f"Auto ({found})" if auto else f"{level:g} (Auto: {found})"
         text = f"Noise strength: {used}. {photo.width}×{photo.height} pixels, {time.monotonic() - started:.1f} s."
+        text = " ".join([text, *(plain_text(note) for note in photo.notes)])
         slider = min(round(result.level), MAX_LEVEL) if auto else SKIP  # which may have moved on meanwhile
         yield shelf.put(now_held, key), *shown, text, auto, slider, gr.Button(interactive=True)
 
