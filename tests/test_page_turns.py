@@ -136,6 +136,46 @@ def test_photos_that_are_open_take_turns_and_each_gets_as_much_as_a_slice(monkey
     assert asyncio.run(scene()) == [[None, 2]] * 2 and seen[6:] == ["a"] * 3 + ["b"] * 3
 
 
+def test_who_had_less_of_the_time_lately_comes_first(monkeypatch):
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
+    seen = []
+
+    def work(name, steps):
+        for _ in range(steps):
+            time.sleep(0.02)
+            seen.append(name)
+            yield
+
+    async def run(line, name, steps):
+        async with line.turn(MAX_OPEN_PIXELS // 2):
+            async for _ in line.steps(work(name, steps)):
+                pass
+
+    async def scene():
+        line = Turns(8)
+        first = [run_as("a", run(line, name, 10)) for name in ("a1", "a2")]
+        while len(seen) < 6:
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*first, *(run_as(name, run(line, name, 4)) for name in "bc"))
+
+    asyncio.run(scene())
+    late = "".join(name[0] for name in seen[7:])
+    assert late.startswith("bbbb") and late.index("c") < len(seen) - 7 - 10  # c has room when a1 or b is done
+    assert seen.index("a2") > max(place for place, name in enumerate(seen) if name in "bc")
+
+
+def test_time_that_one_had_fades(monkeypatch):
+    line = Turns(8)
+    line._charge("a", 10)
+    now = time.monotonic()
+    monkeypatch.setattr(turns.time, "monotonic", lambda: now + turns.FADE_SECONDS)
+    line._charge("b", 6)
+    assert line._had["a"] == pytest.approx(5, rel=0.01) and line._had["b"] == pytest.approx(6)
+    monkeypatch.setattr(turns.time, "monotonic", lambda: now + 100 * turns.FADE_SECONDS)
+    line._charge("c", 1), line._charge("c", 1)
+    assert set(line._had) == {"c"}
+
+
 # --- on the page -------------------------------------------------------------------------------------------------
 
 
@@ -163,10 +203,11 @@ class Network:
 
 
 @pytest.fixture
-def network(monkeypatch):
+def network(tiny_page, monkeypatch):
     network = Network(monkeypatch)
     yield network
     network.go_on.set()
+    wait_for(lambda: not tiny_page[0].service.network._turns)
 
 
 def wait_for(condition):
