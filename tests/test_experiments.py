@@ -56,12 +56,6 @@ def test_without_the_map_the_level_is_not_seen():
     assert torch.equal(output(unseen, 0.5 * SIGMA), output(unseen))
 
 
-def test_without_the_way_around_a_block_is_its_branch():
-    block = network(experiments.plain_blocks).body.encoder[0][0]
-    features = torch.rand(1, 16, 8, 8)
-    assert torch.equal(block(features), block.layers(features))
-
-
 def test_at_full_resolution_the_same_widths_cost_far_more():
     assert network_size(network(experiments.full_resolution))[1] > 2 * network_size(network())[1]
 

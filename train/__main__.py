@@ -126,6 +126,7 @@ def run_fit(options: argparse.Namespace) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     folder = model_folder(options.model)
+    saved_to = folder if options.save else None
     if options.save and not folder:
         raise ConfigError(f"--save needs a model folder, which {options.model} isn't; use --json for a Hub repository")
     for level in options.levels:
@@ -135,7 +136,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if any(len(folders) > 2 for folders in options.pairs):
         raise ConfigError("--pairs takes one folder or two; give it once for each set")
     denoiser = load(options.model, options.revision, options.device)
-    measured = fingerprint(folder) if options.save else None
+    measured = fingerprint(saved_to) if saved_to else None
     if options.told and not denoiser.steerable:
         raise ConfigError(f"{options.model} is blind only and can't be told the level; leave --told out")
     results = []
@@ -152,10 +153,10 @@ def run_evaluate(options: argparse.Namespace) -> None:
     print(markdown_table(results))
     if options.json:
         options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")
-    if options.save:
-        if fingerprint(folder) != measured:
-            raise ConfigError(f"the weights in {folder} were replaced while those of before were measured; start again")
-        save_results(folder, results)
+    if saved_to:
+        if fingerprint(saved_to) != measured:
+            raise ConfigError(f"the weights in {saved_to} were replaced while they were measured; measure them again")
+        save_results(saved_to, results)
 
 
 def check_level(flag: str, level: float) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 
 class ConfigError(ValueError):
     """A setting that can't be used; the message says what came and what is accepted."""
 
 
-def setting(default: object, help: str, choices: tuple[str, ...] | None = None, alone: str | None = None) -> object:
+def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, alone: str | None = None) -> Any:
     """A dataclass field with the text that --help shows, the values that are accepted, and the one of a flag alone."""
     return field(default=default, metadata={"help": help, "choices": choices, "alone": alone})
 
 
 EARLY_SHARE = 0.65  # of what is left of a run goes to each size of early crops: about as much time as to the next
 LATEST = "latest"  # of the checkpoints in the output folder
+POSITIVE = (
+    *("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate"),
+    *("validation_steps", "validation_photos", "checkpointing_steps"),
+    *("gradient_accumulation_steps", "checkpoints_total_limit"),
+)
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,7 @@ class TrainConfig:
                 raise ConfigError(f"{flag(item.name)} is {value!r}; choose one of {', '.join(choices)}")
         for name in ("data", "camera_data", "early_crops"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        positive = ("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate")
-        positive += ("validation_steps", "validation_photos", "checkpointing_steps")
-        positive += ("gradient_accumulation_steps", "checkpoints_total_limit")
-        for name in positive:
+        for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be above 0")
         for name in ("warmup_steps", "max_grad_norm", "weight_decay", "drift_weight", "push_every"):
@@ -116,7 +119,7 @@ class TrainConfig:
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"--ema-decay is {self.ema_decay}; it must be at least 0 and below 1")
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def at(self, progress: float) -> TrainConfig:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import MISSING, fields, replace
-from typing import get_args, get_origin, get_type_hints
+from dataclasses import Field, fields, replace
+from typing import Any, get_args, get_origin, get_type_hints
 
 from denoiser.weights import DEFAULT
 
@@ -17,7 +17,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     hints = get_type_hints(TrainConfig)
     for item in fields(TrainConfig):
         kind = hints[item.name]
-        options: dict[str, object] = {"default": argparse.SUPPRESS, "help": _help(item)}
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(item)}
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
@@ -31,13 +31,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag(item.name), **options)
 
 
-def _help(item: object) -> str:
-    assert item.default is not MISSING
+def _help(item: Field[Any]) -> str:
     shown = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
     return item.metadata["help"].replace("%", "%%") + ("" if shown is None else f" ({DEFAULT}: {shown})")
 
 
-def config_from_flags(values: dict[str, object]) -> TrainConfig:
+def config_from_flags(values: dict[str, Any]) -> TrainConfig:
     """Return the settings of the chosen recipe with the given flags in place of its own.
 
     Without --recipe, weights to start from (--init) bring the recipe that made them. Raises WeightsError where those

@@ -102,7 +102,7 @@ def _take_photos(tar: tarfile.TarFile, target: Path) -> None:
         name = Path(member.name)
         split = name.parent.name
         wanted = member.name == f"{MEMBERS}{split}/{name.name}" and split in COUNTS and name.suffix == ".jpg"
-        if wanted and member.isfile() and member.size <= MAX_PHOTO_BYTES:
+        if wanted and member.isfile() and member.size <= MAX_PHOTO_BYTES and (content := tar.extractfile(member)):
             (target / split).mkdir(parents=True, exist_ok=True)
             with (target / split / name.name).open("wb") as file:
-                shutil.copyfileobj(tar.extractfile(member), file)
+                shutil.copyfileobj(content, file)

@@ -24,7 +24,8 @@ def in_threads(
     At most `ahead` calls are made, or wait to be made, before their future is taken, which bounds the memory that
     results take. Those still waiting are dropped with the iterator.
     """
-    executor, waiting = ThreadPoolExecutor(threads), deque()
+    executor = ThreadPoolExecutor(threads)
+    waiting: deque[Future[Result]] = deque()
     try:
         for call in calls:
             waiting.append(executor.submit(call))

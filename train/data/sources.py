@@ -133,7 +133,7 @@ def read_training(flag: str, names: Sequence[str], files: Sequence[PhotoFile], s
 def validation_photos(config: TrainConfig, sources: Sequence[Source]) -> list[np.ndarray]:
     """At most --validation-photos of them, from all over the sources or --val. Raises ConfigError if there are none."""
     if config.val is not None:
-        candidates = local_files(photos_below(Path(config.val)), config.crop)[0]
+        candidates: Sequence[PhotoFile] = local_files(photos_below(Path(config.val)), config.crop)[0]
     else:
         candidates = [photo for source in sources for photo in source.validation]
     chosen = candidates[:: max(1, len(candidates) // config.validation_photos)][: config.validation_photos]
@@ -177,8 +177,8 @@ def open_source(name: str, smallest: int, rank: int = 0, world_size: int = 1) ->
     if name.startswith(HUB):
         return open_hub(name.removeprefix(HUB), rank, world_size)
     if name == "synthetic":
-        training, validation = ([Picture(pixels) for pixels in part] for part in data.synthetic_photos(smallest))
-        return Source(training, validation, sum(photo.pixels.nbytes for photo in training))
+        pictures, held_out = ([Picture(pixels) for pixels in part] for part in data.synthetic_photos(smallest))
+        return Source(pictures, held_out, sum(picture.pixels.nbytes for picture in pictures))
     training_paths, validation_paths = data.source_paths(name)
     training, decoded_bytes = local_files(training_paths, smallest)
     # A folder of one photo, which serves for both, is reported once.

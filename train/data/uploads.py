@@ -170,10 +170,11 @@ def cut(noisy: Tensor, clean: Tensor, size: int, generator: torch.Generator) -> 
     free = noisy.shape[-1] - size + 1
     corners = torch.randint(free, (len(noisy), 2), generator=generator, device=generator.device).tolist()
     windows = [(..., slice(top, top + size), slice(left, left + size)) for top, left in corners]
-    return tuple(
+    noisy, clean = (
         torch.stack([picture[window] for picture, window in zip(pictures, windows, strict=True)])
         for pictures in (noisy, clean)
     )
+    return noisy, clean
 
 
 def grey(pixels: Tensor) -> Tensor:

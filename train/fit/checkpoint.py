@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import fsync
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -44,8 +44,8 @@ class Run:
     seconds: float = 0.0
     skipped: int = 0  # steps whose gradients weren't finite
     skipped_in_a_row: int = 0
-    settings: list[dict[str, object]] = field(default_factory=list)  # the first ones, then what was changed, from_step
-    started_from: dict[str, object] | None = None  # how the weights of --init had been trained
+    settings: list[dict[str, Any]] = field(default_factory=list)  # the first ones, then what was changed, from_step
+    started_from: dict[str, Any] | None = None  # how the weights of --init had been trained
     license: str = LICENSE  # of the weights: that of --init's, empty where they don't say
     validated_step: int = -1  # the last step that was validated
     best_psnr: float = -math.inf
@@ -54,7 +54,7 @@ class Run:
     @property
     def measured_model(self) -> DenoisingAutoencoder:
         """The averaged weights where there are any: those are validated and kept."""
-        return self.average.module if self.average is not None else self.model
+        return cast(DenoisingAutoencoder, self.average.module) if self.average is not None else self.model
 
     @property
     def device(self) -> torch.device:
@@ -77,7 +77,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 
 
 def step_of(path: Path) -> int:
-    return int(CHECKPOINT_NAME.fullmatch(path.name)[1])
+    return int(path.stem.removeprefix("checkpoint-"))
 
 
 def save_checkpoint(run: Run, folder: Path, limit: int) -> Path:

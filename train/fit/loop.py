@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +64,8 @@ def fit(config: TrainConfig) -> Path:
                 rate = learning_rate(config, run.step, progress)
                 data.seek(run.crops // world.size)
                 step = train_step(run, data.photos, config.at(progress), rate, objective, data.camera_photos, world)
-                run.seconds, interrupt.requested = world.highest(time.monotonic() - started, interrupt.requested)
+                run.seconds, stop = world.highest(time.monotonic() - started, interrupt.requested)
+                interrupt.requested = bool(stop)
                 report.step(step, rate, run_progress(config, run), data.waited)
                 stop_if_diverged(run, output)
                 if run.step % config.validation_steps == 0:
@@ -70,12 +73,12 @@ def fit(config: TrainConfig) -> Path:
                 if run.step % config.checkpointing_steps == 0 and world.is_main:
                     with best_effort("the checkpoint"):
                         save_checkpoint(run, output, config.checkpoints_total_limit)
-                if config.push_every and run.step % config.push_every == 0 and world.is_main:
-                    push_weights(output, config)
+                if config.push and config.push_every and run.step % config.push_every == 0 and world.is_main:
+                    push_weights(output, config.push)
             if not interrupt.requested and run.step != run.validated_step:
                 report.scores(validate(run, data.validation, config, output, report.mean_loss(), world))
         if world.is_main:
-            finish(run, config, output, bool(interrupt.requested))
+            finish(run, config, output, interrupt.requested)
         if interrupt.requested:
             raise KeyboardInterrupt
         return output / WEIGHTS_FOLDER
@@ -95,7 +98,7 @@ def finish(run: Run, config: TrainConfig, output: Path, interrupted: bool) -> No
     with best_effort("the curve"):
         draw_curve(read_metrics(output / METRICS_FILE), output / "curve.png")
     if config.push:
-        push_weights(output, config)
+        push_weights(output, config.push)
 
 
 def stop_if_diverged(run: Run, output: Path) -> None:
@@ -110,25 +113,23 @@ def stop_if_diverged(run: Run, output: Path) -> None:
     )
 
 
-def push_weights(output: Path, config: TrainConfig) -> None:
+def push_weights(output: Path, repo: str) -> None:
     """Put the best weights so far on the Hub. Where that fails, it is said, and the training goes on."""
     folder = output / WEIGHTS_FOLDER
     if not folder.is_dir():
         return  # nothing was validated yet
     try:
         write_card(folder)
-        tqdm.write(f"pushed: {push(folder, config.push).url}")
+        tqdm.write(f"pushed: {push(folder, repo).url}")
     except ConfigError as error:
-        tqdm.write(
-            f"not pushed: {error}. The weights are in {folder}: python -m train push {folder} --repo {config.push}"
-        )
+        tqdm.write(f"not pushed: {error}. The weights are in {folder}: python -m train push {folder} --repo {repo}")
 
 
 def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoencoder | None = None) -> Run:
     """A run at step 0, the same for the same seed; of a new network of the config's kind if none is given."""
     torch.manual_seed(config.seed)  # initialisation draws from PyTorch's default generator
     model = model or DenoisingAutoencoder(NETWORKS[config.network])
-    origin = {}
+    origin: dict[str, Any] = {}
     if config.init:
         weights = load_weights(config.init)
         model, origin = weights.model, {"started_from": weights.training, "license": weights.license}
@@ -140,14 +141,15 @@ def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoenc
         if not model.steerable:
             raise ConfigError("--estimator-only: a classic network has no noise level estimator")
         model.body.requires_grad_(False)
-    model = model.train().to(device, memory_format=torch.channels_last)
+    # torch's stubs lack this overload
+    model = model.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = None
     if config.ema_decay:
         average = AveragedModel(model, multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
     return Run(model, average, make_optimizers(model, config), **origin)
 
 
-def _ema(decay: float) -> object:
+def _ema(decay: float) -> Callable[..., None]:
     """Exponential moving average whose decay starts low, so that early weights are soon forgotten."""
 
     @torch.no_grad()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +16,7 @@ ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks shar
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 ESTIMATE_FLOOR = 2 / 255  # likewise of the estimator's errors: levels below it are as good as none
 CHARBONNIER_EPSILON = 1e-3  # errors below it count squared (Charbonnier et al. 1994)
-PIXEL_LOSSES = {
+PIXEL_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": torch.abs,
     "charbonnier": lambda error: (error.square() + CHARBONNIER_EPSILON**2).sqrt(),
     "mse": torch.square,
@@ -27,7 +30,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, *batch_and_config: object) -> tuple[Tensor, Tensor]:
+    def forward(self, *batch_and_config: Any) -> tuple[Tensor, Tensor]:
         return training_loss(self.model, *batch_and_config)
 
 

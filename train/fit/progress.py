@@ -105,7 +105,7 @@ class Trackio:
         self.trackio.finish()
 
 
-TRACKERS = {"tensorboard": TensorBoard, "trackio": Trackio}
+TRACKERS: dict[str, type[TensorBoard | Trackio]] = {"tensorboard": TensorBoard, "trackio": Trackio}
 
 
 def make_tracker(config: TrainConfig, output: Path, step: int) -> TensorBoard | Trackio | None:

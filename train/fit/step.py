@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from denoiser import metrics
@@ -41,14 +41,16 @@ def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
     return fast if config.mixed_precision == "auto" else config.mixed_precision == "bf16"
 
 
-def make_objective(model: DenoisingAutoencoder, config: TrainConfig, world: World) -> nn.Module:
+def make_objective(
+    model: DenoisingAutoencoder, config: TrainConfig, world: World
+) -> Objective | DistributedDataParallel:
     """What a step calls and differentiates: the network with its loss, compiled, and shared among the processes."""
     objective = Objective(model)
     if config.compile:
         objective.compile()
     if world.size > 1:
         devices = [world.local_rank] if next(model.parameters()).is_cuda else None
-        objective = DistributedDataParallel(objective, device_ids=devices)
+        return DistributedDataParallel(objective, device_ids=devices)
     return objective
 
 
@@ -69,7 +71,7 @@ def train_step(
     photos: PhotoSet,
     config: TrainConfig,
     rate: float,
-    objective: nn.Module | None = None,
+    objective: Objective | DistributedDataParallel | None = None,
     camera_photos: PhotoSet | None = None,
     world: World | None = None,
 ) -> Step:
@@ -89,8 +91,10 @@ def train_step(
         batch = draw_batch(photos, config, generator, camera_photos)
         told, given = draw_told(batch.sigma, generator)
         drawing += time.perf_counter() - started
-        averages_gradients = turn == count - 1 or world.size == 1
-        with nullcontext() if averages_gradients else objective.no_sync():
+        postponed: AbstractContextManager[None] = nullcontext()
+        if isinstance(objective, DistributedDataParallel) and turn < count - 1:
+            postponed = objective.no_sync()  # the processes average their gradients once, at the last batch
+        with postponed:
             with torch.autocast(run.device.type, torch.bfloat16, enabled=uses_bf16(config, run.device)):
                 loss, restored = objective(batch.clean, batch.noisy, batch.sigma, told, config, given)
             (loss / count).backward()

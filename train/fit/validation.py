@@ -7,6 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,10 @@ SIDE = 256  # pixels, at most, of the windows that are measured: photos may have
 GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
 
 # Settings that say nothing about the weights: paths of one machine, or what the other facts tell.
-ELSEWHERE = ("data", "camera_data", "val", "output_dir", "init", "resume", "steps", "max_minutes", "push", "push_every")
-ELSEWHERE += ("checkpointing_steps", "checkpoints_total_limit", "report_to")
+ELSEWHERE = (
+    *("data", "camera_data", "val", "output_dir", "init", "resume", "steps", "max_minutes", "push", "push_every"),
+    *("checkpointing_steps", "checkpoints_total_limit", "report_to"),
+)
 
 
 def validate(
@@ -103,7 +106,8 @@ def upload(photo: np.ndarray, seed: int, partial_share: float) -> tuple[np.ndarr
     """A window of a photo, uint8 (H, W, 3), as an upload has it, always the same: (noisy, clean), float32 on [0, 1]."""
     side = min(SIDE, *(length // 2 * 2 for length in photo.shape[:2]))
     pair = upload_pairs(PhotoSet([photo]), 1, side, partial_share, torch.Generator().manual_seed(seed))
-    return tuple(np.ascontiguousarray(pixels[0].permute(1, 2, 0)) for pixels in pair)
+    noisy, clean = (np.ascontiguousarray(pixels[0].permute(1, 2, 0)) for pixels in pair)
+    return noisy, clean
 
 
 def psnr(denoiser: Denoiser, noisy: np.ndarray, clean: np.ndarray) -> float:
@@ -145,7 +149,7 @@ def note_settings(run: Run, config: TrainConfig) -> None:
         run.settings.append({"from_step": run.step} | changed)
 
 
-def training_facts(run: Run, config: TrainConfig) -> dict[str, object]:
+def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
     """What a model card says of the training."""
     on_gpu = run.device.type == "cuda"
     return {

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import multiprocessing
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -45,8 +46,10 @@ def drunet() -> nn.Module:
 
 
 OURS = {"photo": "residual", "classic": "classic"}  # the bundled weights, and their architectures
-NETWORKS = {name: lambda shape=ARCHITECTURES[shape]: DenoisingAutoencoder(shape) for name, shape in OURS.items()}
-NETWORKS |= {REFERENCE: dncnn, "FFDNet": ffdnet, "DRUNet": drunet}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    **{name: partial(DenoisingAutoencoder, ARCHITECTURES[shape]) for name, shape in OURS.items()},
+    **{REFERENCE: dncnn, "FFDNet": ffdnet, "DRUNet": drunet},
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def benchmark(side: int, rounds: int, threads: int) -> list[Cost]:
     torch.set_num_threads(threads)
     networks = {name: _ready(name) for name in NETWORKS}
     picture = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
-    seconds = {name: [] for name in networks}
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
     for turn in tqdm(range(rounds + 1), desc=f"{side}x{side}, {threads} threads", unit="round", leave=False):
         for name, network in networks.items():
             started = time.perf_counter()
@@ -105,7 +108,8 @@ def costs_table(costs: Iterable[Cost]) -> str:
 
 
 def _ready(name: str) -> nn.Module:
-    return NETWORKS[name]().eval().to(memory_format=torch.channels_last)
+    # torch's stubs lack this overload
+    return NETWORKS[name]().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _peak_growth(name: str, side: int, threads: int) -> float:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,13 +47,16 @@ class Result:
     argmax_channel_accuracy: float
     estimated_level: float
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """As JSON has it, where there is no infinity: the PSNR of identical pictures is null."""
         return {key: None if value == math.inf else value for key, value in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, row: dict[str, object]) -> Result:
-        return cls(**{key: math.inf if value is None and key != "level" else value for key, value in row.items()})
+    def from_json(cls, row: dict[str, Any]) -> Result:
+        values: dict[str, Any] = {
+            key: math.inf if value is None and key != "level" else value for key, value in row.items()
+        }
+        return cls(**values)
 
 
 def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarray:
@@ -114,7 +118,7 @@ def load_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[np.
         if min(height, width) < metrics.SSIM_WINDOW:
             needed = f"at least {metrics.SSIM_WINDOW} a side are needed to measure SSIM"
             raise ConfigError(f"{paths[0]} is {width}×{height} pixels; {needed}")
-        pairs.append(tuple(pair))
+        pairs.append((pair[0], pair[1]))
     return pairs
 
 
@@ -128,15 +132,15 @@ def find_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[Pat
     else:
         pairs = []
         for path in photos_below(folder):
-            for noisy, clean in PAIR_ENDINGS.items():
-                if path.stem.lower().endswith(noisy):
-                    twin = clean.upper() if path.stem[-1].isupper() else clean
-                    pairs.append((path, path.with_stem(path.stem[: -len(noisy)] + twin)))
+            for ending, clean_ending in PAIR_ENDINGS.items():
+                if path.stem.lower().endswith(ending):
+                    twin = clean_ending.upper() if path.stem[-1].isupper() else clean_ending
+                    pairs.append((path, path.with_stem(path.stem[: -len(ending)] + twin)))
     for noisy, clean in pairs:
         if not clean.is_file():
             raise ConfigError(f"{noisy} has no clean twin: {clean} isn't there")
     if not pairs:
-        endings = ", ".join(f"*{noisy} and *{clean}" for noisy, clean in PAIR_ENDINGS.items())
+        endings = ", ".join(f"*{ending} and *{clean_ending}" for ending, clean_ending in PAIR_ENDINGS.items())
         raise ConfigError(f"there are no pairs in {folder}; name them {endings}, or give two folders")
     return pairs
 

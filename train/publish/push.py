@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, RepoCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
@@ -99,7 +100,7 @@ def push_space(space: str, private: bool = False, model: str | None = None) -> P
     does.
     """
     api = HfApi()
-    files = {path.relative_to(CHECKOUT).as_posix(): path for path in space_files()}
+    files: dict[str, Path | bytes] = {path.relative_to(CHECKOUT).as_posix(): path for path in space_files()}
     files[SPACE_CARD] = space_card(f"{api.endpoint}/spaces/{space}", model).encode()
     with plain_refusals(space):
         api.create_repo(space, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
@@ -113,10 +114,11 @@ def push_space(space: str, private: bool = False, model: str | None = None) -> P
 def space_card(url: str, model: str | None) -> str:
     """README.md with what its header can't say before the Space has an address and a model."""
     card = RepoCard((CHECKOUT / SPACE_CARD).read_text(encoding="utf-8"))
-    card.data.thumbnail = f"{url}/resolve/main/denoiser/page/screenshot.jpg"
+    header: Any = card.data  # takes any key
+    header.thumbnail = f"{url}/resolve/main/denoiser/page/screenshot.jpg"
     if model:
-        card.data.models = [model]
-        card.data.preload_from_hub = [f"{model} {CONFIG_FILE},{WEIGHTS_FILE}"]
+        header.models = [model]
+        header.preload_from_hub = [f"{model} {CONFIG_FILE},{WEIGHTS_FILE}"]
     return str(card)
 
 
