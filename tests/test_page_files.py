@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from PIL import ImageCms
 from visitor import Visitor, named, number_of
 
 import app
@@ -243,10 +244,11 @@ def warnings(monkeypatch):
 
 
 def test_what_a_format_has_no_room_for_is_said_once_and_of_results_only(tmp_path, warnings):
-    photo = Photo(np.full((8, 8, 3), 90, np.uint8), alpha=np.full((8, 8), 128, np.uint8))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo = Photo(np.full((8, 8, 3), 90, np.uint8), icc_profile=profile)
     parts.preview(photo, tmp_path, "<b>")
     assert warnings == []
     for _ in range(2):
-        parts.written(photo, tmp_path / "<b>.jpg")
+        parts.written(photo, tmp_path / "<b>.bmp")
     [warning] = warnings
-    assert "transparen" in warning.lower() and "<b>" not in warning
+    assert "profile" in warning and "&lt;b&gt;.bmp" in warning
