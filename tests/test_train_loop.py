@@ -58,8 +58,8 @@ def config(request, monkeypatch):
 
 
 def toy(recipe=RECIPES["photo"], **changes):
-    small = {"steps": 10, "batch_size": 4, "crop": 16, "warmup_steps": 3, "device": "cpu", "ema_decay": 0.9}
-    small |= {"early_crops": (), "drift_weight": 0.0}
+    small = {"steps": 10, "batch_size": 4, "crop": 16, "warmup_steps": 3, "learning_rate": 4e-4, "device": "cpu"}
+    small |= {"ema_decay": 0.9, "early_crops": (), "drift_weight": 0.0}
     return replace(recipe, **small | changes)
 
 
