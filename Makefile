@@ -1,6 +1,6 @@
 # make app        serve the page on http://127.0.0.1:7860
-# make check      lint and the fast tests
-# make test       lint and every test but the long ones
+# make check      lint, types and the fast tests
+# make test       lint, types and every test but the long ones
 # make test-long  the long tests: a siege of the page, damaged files of every format
 # make train      train the default network on BSDS500 (downloads the photos)
 # Each makes .venv on first use; PYTHON=python3.12 make app picks another interpreter.
@@ -28,6 +28,7 @@ train: .venv/app
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .
