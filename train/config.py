@@ -64,7 +64,7 @@ class TrainConfig:
     end_from: float = setting(0.82, "share of the run after which --end-loss and --drift-weight count")
     drift_weight: float = setting(10.0, "how much an error in a crop's mean colour counts beside those in its pixels")
     balance_levels: bool = setting(True, "weigh crops so that all noise levels count alike")
-    estimate_quantile: float = setting(0.65, "of the levels that fit what is seen, the estimator learns this quantile")
+    estimate_quantile: float = setting(0.5, "of the levels that fit what is seen, the estimator learns this quantile")
     estimator_only: bool = setting(False, "train the noise level estimator alone, and leave the autoencoder as it is")
     optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
     learning_rate: float = setting(2e-4, "peak learning rate")
