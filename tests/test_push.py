@@ -171,7 +171,7 @@ def test_a_branch_is_made_and_a_commit_tagged(hub, folder):
     assert repo.refs["better"].id == repo.refs["v1"].id == pushed.commit != repo.refs["main"].id
     assert denoiser.load("tester/tiny", "v1").weights.revision == "v1"
     push(folder, "tester/tiny", revision="better")  # which is there by now
-    with pytest.raises(ConfigError, match="has that tag already"):
+    with pytest.raises(ConfigError, match="already has that tag"):
         push(folder, "tester/tiny", tag="v1")
 
 

@@ -53,7 +53,7 @@ def test_a_tracker_that_is_not_installed_is_asked_for(toy_run, tracker, monkeypa
         __import__("sys").modules, {"tensorboard": "torch.utils.tensorboard"}.get(tracker, tracker), None
     )
     assert main(["fit", *flags(toy_run), "--report-to", tracker]) == 1
-    assert f"--report-to {tracker} needs it installed: pip install {tracker}" in capsys.readouterr().err
+    assert f"--report-to {tracker} is not installed: pip install {tracker}" in capsys.readouterr().err
 
 
 def test_the_bar_tells_loss_quality_speed_and_the_share_of_time_for_data(reported_run, capsys):

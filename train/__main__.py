@@ -41,14 +41,18 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     models = f"{', '.join(bundled_names())}, a model folder or a Hub repository (default: {DEFAULT})"
 
-    fitting = commands.add_parser("fit", help="train a network; flags not given keep the value of the recipe")
+    fitting = commands.add_parser("fit", help="train a network; omitted flags keep the values of the recipe")
     add_flags(fitting)
     fitting.set_defaults(run=run_fit)
 
-    evaluating = commands.add_parser("evaluate", help="measure a denoiser on clean photos with noise put on them")
+    evaluating = commands.add_parser(
+        "evaluate", help="measure a denoiser on clean photos with added noise, or on noisy and clean pairs"
+    )
     evaluating.add_argument("--model", default=DEFAULT, help=models)
     evaluating.add_argument("--revision", help="branch, tag or commit of the Hub repository")
-    evaluating.add_argument("--data", nargs="+", default=[], type=Path, help="folders of clean photos, one set each")
+    evaluating.add_argument(
+        "--data", nargs="+", default=[], type=Path, help="folders of clean photos, each reported as one set"
+    )
     evaluating.add_argument(
         "--pairs",
         nargs="+",
@@ -66,45 +70,55 @@ def main(arguments: list[str] | None = None) -> int:
         default=PROTOCOLS,
         help="unclipped, as in the literature, or 8-bit, clipped and rounded as in a file (default: both)",
     )
-    evaluating.add_argument("--told", action="store_true", help="also with the network told the true level, or its map")
-    evaluating.add_argument("--json", type=Path, help="write the results to this file too")
-    evaluating.add_argument("--save", action="store_true", help="put the results into the model folder and its card")
+    evaluating.add_argument(
+        "--told", action="store_true", help="also measure with the true noise level, or its map, given to the network"
+    )
+    evaluating.add_argument("--json", type=Path, help="also write the results to this file")
+    evaluating.add_argument("--save", action="store_true", help="save the results in the model folder and its card")
     evaluating.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     evaluating.set_defaults(run=run_evaluate)
 
-    trying = commands.add_parser("experiment", help="short runs that differ from base in one thing each")
-    trying.add_argument("names", nargs="*", help="which ones (default: all)")
-    trying.add_argument("--minutes", type=float, default=2, help="training time of each (default: 2)")
-    trying.add_argument("--photos", type=Path, help="a folder for the run with more photos")
+    trying = commands.add_parser("experiment", help="short runs, each with one change to base")
+    trying.add_argument("names", nargs="*", help="experiments to run (default: all)")
+    trying.add_argument("--minutes", type=float, default=2, help="training time per experiment (default: 2)")
+    trying.add_argument("--photos", type=Path, help="folder of photos for the experiment 'more photos'")
     trying.set_defaults(run=run_experiments)
 
-    timing = commands.add_parser("benchmark", help="time and memory on a CPU, beside published networks' shapes")
-    timing.add_argument("--side", type=int, default=512, help="pixels a side of the picture (default: 512)")
-    timing.add_argument("--rounds", type=int, default=5, help="how often each network is timed (default: 5)")
+    timing = commands.add_parser(
+        "benchmark", help="measure time and memory on a CPU, and those of published architectures"
+    )
+    timing.add_argument("--side", type=int, default=512, help="side of the test image in pixels (default: 512)")
+    timing.add_argument("--rounds", type=int, default=5, help="timed rounds per network (default: 5)")
     timing.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
-    timing.add_argument("--training", action="store_true", help="time training's steps instead, beside a bare loop's")
-    timing.add_argument("--chart", type=Path, help="also draw PSNR against time into this .png or .svg")
+    timing.add_argument(
+        "--training", action="store_true", help="compare the speed of training steps with a bare training loop instead"
+    )
+    timing.add_argument("--chart", type=Path, help="also plot PSNR against time to this .png or .svg file")
     timing.set_defaults(run=run_benchmark)
 
     comparing = commands.add_parser("compare", help="show photos before and after denoising, side by side at 1:1")
     comparing.add_argument("photos", nargs="+", type=Path, help="noisy photos, or clean ones with --level")
-    comparing.add_argument("--level", type=float, help="put Gaussian noise of this level on the photos first")
-    comparing.add_argument("--side", type=int, help="show only so many pixels a side, from the middle (default: all)")
+    comparing.add_argument("--level", type=float, help="add Gaussian noise of this level to the photos first")
+    comparing.add_argument("--side", type=int, help="show only the central SIDE x SIDE pixels (default: all)")
     comparing.add_argument("--model", default=DEFAULT, help=models)
-    comparing.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
+    comparing.add_argument("-o", "--output", type=Path, required=True, help="image file to write")
     comparing.set_defaults(run=run_compare)
 
-    pushing = commands.add_parser("push", help="put a model folder, or the page, on the Hugging Face Hub in one commit")
+    pushing = commands.add_parser(
+        "push", help="push a model folder, or the page, to the Hugging Face Hub in one commit"
+    )
     pushing.add_argument(
         "folder", nargs="?", type=Path, help="a model folder, such as weights/photo or runs/photo/weights"
     )
-    pushing.add_argument("--repo", help="the Hub repository for it, user/name, made if it isn't there; see --space")
-    pushing.add_argument("--space", help="put this checkout on a Space instead, user/space; with --repo to run on that")
-    pushing.add_argument("--private", action="store_true", help="make it private if it is made")
-    pushing.add_argument("--revision", help="the branch to commit to; made if it isn't there (default: main)")
+    pushing.add_argument(
+        "--repo", help="Hub repository, user/name, created if missing; with --space, the model that the page loads"
+    )
+    pushing.add_argument("--space", help="push this checkout to a Space, user/space, instead of a model")
+    pushing.add_argument("--private", action="store_true", help="make a newly created repository private")
+    pushing.add_argument("--revision", help="branch to commit to, created if missing (default: main)")
     pushing.add_argument("--tag", help="also tag the commit, such as v1")
     pushing.add_argument("--create-pr", action="store_true", help="open a pull request instead of committing")
-    pushing.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    pushing.add_argument("--dry-run", action="store_true", help="list the files without sending them")
     pushing.set_defaults(run=run_push)
 
     options = parser.parse_args(arguments)
@@ -132,18 +146,18 @@ def run_evaluate(options: argparse.Namespace) -> None:
     for level in options.levels:
         check_level("--levels", level)
     if not options.data and not options.pairs:
-        raise ConfigError("there is nothing to measure on: give --data a folder of clean photos, or --pairs")
+        raise ConfigError("no photos to measure on: give --data a folder of clean photos, or give --pairs")
     if any(len(folders) > 2 for folders in options.pairs):
         raise ConfigError("--pairs takes one folder or two; give it once for each set")
     denoiser = load(options.model, options.revision, options.device)
     measured = fingerprint(saved_to) if saved_to else None
     if options.told and not denoiser.steerable:
-        raise ConfigError(f"{options.model} is blind only and can't be told the level; leave --told out")
+        raise ConfigError(f"{options.model} is blind only and takes no noise level; leave out --told")
     results = []
     for photo_folder in options.data:
         photos = read_photos(photos_below(photo_folder), smallest=SSIM_WINDOW)
         if not photos:
-            raise ConfigError(f"there are no photos in {photo_folder} that could be measured")
+            raise ConfigError(f"{photo_folder} holds no usable photos")
         for protocol in options.noise:
             for told in (False, True) if options.told else (False,):
                 results += measure(denoiser, photo_folder.name, photos, options.levels, protocol == "8-bit", told)
@@ -160,9 +174,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 
 def check_level(flag: str, level: float) -> None:
-    """Raise ConfigError for a number that is not a noise level."""
+    """Raise ConfigError, naming `flag`, if `level` is outside the range of noise levels."""
     if not 0 <= level <= MAX_LEVEL:
-        raise ConfigError(f"{flag}: {level:g} is no noise level; they go from 0 to {MAX_LEVEL:g}")
+        raise ConfigError(f"{flag}: {level:g} is out of range; noise levels go from 0 to {MAX_LEVEL:g}")
 
 
 def run_experiments(options: argparse.Namespace) -> None:
@@ -201,9 +215,9 @@ def run_push(options: argparse.Namespace) -> None:
     if (options.folder is None) == (options.space is None) or not (options.repo or options.space):
         raise ConfigError("push takes a model folder and --repo user/name, or --space user/space without a folder")
     if options.space and (options.revision or options.tag or options.create_pr):
-        raise ConfigError("a Space runs what is on main: --revision, --tag and --create-pr are for models")
+        raise ConfigError("a Space runs its main branch: --revision, --tag and --create-pr only apply to models")
     if options.create_pr and (options.revision or options.tag):
-        raise ConfigError("a pull request goes to main and has no tag yet: leave --revision and --tag out")
+        raise ConfigError("a pull request goes to main and can't be tagged yet: leave out --revision and --tag")
     if options.dry_run:
         paths = space_files() if options.space else files_to_push(options.folder)
         for path in paths:

@@ -7,16 +7,16 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """A setting that can't be used; the message says what came and what is accepted."""
+    """A setting that can't be used; the message states its value and what is accepted."""
 
 
 def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, alone: str | None = None) -> Any:
-    """A dataclass field with the text that --help shows, the values that are accepted, and the one of a flag alone."""
+    """Return a dataclass field with its help text, the accepted `choices`, and the value of the flag given `alone`."""
     return field(default=default, metadata={"help": help, "choices": choices, "alone": alone})
 
 
-EARLY_SHARE = 0.65  # of what is left of a run goes to each size of early crops: about as much time as to the next
-LATEST = "latest"  # of the checkpoints in the output folder
+EARLY_SHARE = 0.65  # of the remaining run goes to each early crop size, which gives all sizes about equal time
+LATEST = "latest"  # --resume: the newest checkpoint in the output folder
 POSITIVE = (
     *("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate"),
     *("validation_steps", "validation_photos", "checkpointing_steps"),
@@ -28,63 +28,78 @@ POSITIVE = (
 class TrainConfig:
     """The settings of one training run. The defaults are the recipe `photo`."""
 
-    recipe: str = setting("photo", "settings to start from, named like the weights they make", ("photo", "classic"))
+    recipe: str = setting("photo", "settings to start from, named after the weights they make", ("photo", "classic"))
     network: str = setting("residual", "architecture to train", ("residual", "classic"))
     data: tuple[str, ...] = setting(
-        ("bsds400",), "bsds500, bsds400 (with its test photos), synthetic, hub:user/dataset, folders"
+        ("bsds400",),
+        "photo sources: bsds500, bsds400 (bsds500 and its test photos), synthetic, hub:user/dataset, folders",
     )
-    val: str | None = setting(None, "a folder of photos to choose the best weights by (default: the data's own)")
-    output_dir: str = setting("runs/photo", "where checkpoints, metrics and weights go")
+    val: str | None = setting(None, "folder of validation photos, which select the best weights (default: from --data)")
+    output_dir: str = setting("runs/photo", "folder for checkpoints, metrics and weights")
     init: str | None = setting(None, "start from these weights: a bundled name, a model folder or a Hub repo")
-    resume: str | None = setting(None, "continue exactly where the newest, or this, checkpoint stands", alone=LATEST)
+    resume: str | None = setting(
+        None, "continue exactly from the newest checkpoint, or from the one at PATH", alone=LATEST
+    )
 
-    steps: int = setting(120_000, "optimizer steps in all")
-    max_minutes: float | None = setting(None, "stop after this long; the learning rate falls to zero by then")
-    batch_size: int = setting(16, "crops that a process computes at once")
-    gradient_accumulation_steps: int = setting(1, "batches whose gradients are averaged for one optimizer step")
+    steps: int = setting(120_000, "total number of optimizer steps")
+    max_minutes: float | None = setting(None, "stop after this many minutes; the learning rate reaches zero by then")
+    batch_size: int = setting(16, "crops per batch and process")
+    gradient_accumulation_steps: int = setting(1, "batches averaged into one optimizer step")
     crop: int = setting(192, "side of the square crops in pixels, a multiple of 16")
-    early_crops: tuple[int, ...] = setting((64, 96, 128), "smaller crops to begin with: steps come faster")
-    augmentation: str = setting("dihedral", "flips and quarter turns, or the reference's own", ("dihedral", "classic"))
+    early_crops: tuple[int, ...] = setting(
+        (64, 96, 128), "smaller crop sizes for the start of the run, where they speed up the steps"
+    )
+    augmentation: str = setting(
+        "dihedral", "flips and quarter turns, or the augmentation of the reference", ("dihedral", "classic")
+    )
 
     sigma_law: str = setting("uniform", "distribution of the noise level", ("uniform", "exponential"))
-    max_level: float = setting(75.0, "uniform law: levels are drawn from 0 to this (0-255 scale)")
-    mean_level: float = setting(38.25, "exponential law: its mean (0-255 scale; the reference's 0.15)")
-    level_per_batch: bool = setting(False, "draw one noise level a batch instead of one a crop")
-    clip_share: float = setting(0.0, "share of the noisy crops that is clipped to [0, 1]")
-    quantize_share: float = setting(0.5, "share of the noisy crops that is clipped and rounded to 8 bits")
+    max_level: float = setting(75.0, "uniform law: highest noise level (0-255 scale)")
+    mean_level: float = setting(38.25, "exponential law: mean noise level (0-255 scale; 38.25 is the reference's 0.15)")
+    level_per_batch: bool = setting(False, "draw one noise level per batch instead of one per crop")
+    clip_share: float = setting(0.0, "share of the noisy crops that are clipped to [0, 1]")
+    quantize_share: float = setting(0.5, "share of the noisy crops that are clipped and rounded to 8 bits")
 
-    camera_share: float = setting(0.55, "share of the crops with noise as uploads have it: a camera's, or grain")
-    camera_data: tuple[str, ...] = setting((), "photos for those crops, as in --data (default: the same)")
-    clean_share: float = setting(0.06, "share of the crops that get no noise at all")
-    grey_share: float = setting(0.06, "share of the crops that are grey, with one plane of noise")
-    partial_share: float = setting(0.1, "share of the crops with noise in a part only, or rising across")
+    camera_share: float = setting(0.55, "share of the crops with the noise of real uploads: camera noise or grain")
+    camera_data: tuple[str, ...] = setting(
+        (), "photo sources for the crops of --camera-share (default: those of --data)"
+    )
+    clean_share: float = setting(0.06, "share of the crops without noise")
+    grey_share: float = setting(0.06, "share of the crops that are grey, with the same noise in all channels")
+    partial_share: float = setting(
+        0.1, "share of the crops with noise in one part only, or rising from one side to the other"
+    )
 
-    loss: str = setting("l1", "what is minimised between restored and clean", ("l1", "charbonnier", "mse"))
-    end_loss: str = setting("mse", "and towards the end of the run", ("l1", "charbonnier", "mse"))
-    end_from: float = setting(0.82, "share of the run after which --end-loss and --drift-weight count")
-    drift_weight: float = setting(10.0, "how much an error in a crop's mean colour counts beside those in its pixels")
-    balance_levels: bool = setting(True, "weigh crops so that all noise levels count alike")
-    estimate_quantile: float = setting(0.5, "of the levels that fit what is seen, the estimator learns this quantile")
-    estimator_only: bool = setting(False, "train the noise level estimator alone, and leave the autoencoder as it is")
-    optimizer: str = setting("muon", "what moves the weights: Muon and AdamW, or AdamW alone", ("muon", "adamw"))
-    learning_rate: float = setting(2e-4, "peak learning rate")
+    loss: str = setting("l1", "pixel loss between restored and clean crops", ("l1", "charbonnier", "mse"))
+    end_loss: str = setting("mse", "pixel loss at the end of the run, from --end-from", ("l1", "charbonnier", "mse"))
+    end_from: float = setting(0.82, "share of the run after which --end-loss and --drift-weight apply")
+    drift_weight: float = setting(10.0, "weight of the error in a crop's mean colour, relative to the pixel loss")
+    balance_levels: bool = setting(True, "weight crops so that all noise levels count equally")
+    estimate_quantile: float = setting(0.5, "quantile that the noise estimator predicts; above 0.5 it overestimates")
+    estimator_only: bool = setting(False, "train only the noise level estimator and freeze the autoencoder")
+    optimizer: str = setting("muon", "Muon with AdamW for what Muon does not cover, or only AdamW", ("muon", "adamw"))
+    learning_rate: float = setting(4e-4, "peak learning rate")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")
-    warmup_steps: int = setting(500, "steps over which the learning rate rises, at most 3 % of the run")
-    schedule: str = setting("cosine", "learning rate after the warm-up", ("cosine", "constant"))
-    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0 leaves them alone")
-    ema_decay: float = setting(0.999, "decay of the averaged weights, which are what is measured and kept; 0: none")
+    warmup_steps: int = setting(500, "warm-up steps of the learning rate, at most 3 % of the run")
+    schedule: str = setting("cosine", "learning rate schedule after the warm-up", ("cosine", "constant"))
+    max_grad_norm: float = setting(1.0, "clip gradients to this norm; 0 disables clipping")
+    ema_decay: float = setting(
+        0.999, "decay of the averaged weights, which are validated and kept; 0 disables averaging"
+    )
 
     validation_steps: int = setting(2500, "steps between validations")
-    validation_photos: int = setting(32, "how many of the validation photos are used during training")
+    validation_photos: int = setting(32, "number of validation photos used during training")
     checkpointing_steps: int = setting(500, "steps between checkpoints")
-    checkpoints_total_limit: int = setting(2, "how many checkpoints are kept, beside the best weights")
-    report_to: str = setting("none", "also show the run in one of these", ("none", "tensorboard", "trackio"))
-    push: str | None = setting(None, "put the best weights on the Hub at the end, in this repository: user/name")
-    push_every: int = setting(0, "and during training, so many steps apart; 0: at the end alone")
+    checkpoints_total_limit: int = setting(2, "number of checkpoints to keep, besides the best weights")
+    report_to: str = setting("none", "experiment tracker to log to", ("none", "tensorboard", "trackio"))
+    push: str | None = setting(None, "push the best weights to this Hub repository, user/name, at the end")
+    push_every: int = setting(0, "also push every this many steps; 0 pushes only at the end")
     device: str = setting("auto", "auto, cpu, cuda, ...")
-    mixed_precision: str = setting("auto", "bfloat16 autocast (auto: where it is fast)", ("auto", "no", "bf16"))
+    mixed_precision: str = setting(
+        "auto", "bfloat16 autocast (auto: if the device is fast at it)", ("auto", "no", "bf16")
+    )
     compile: bool = setting(False, "compile the network with torch.compile (worth it on a GPU)")
-    seed: int = setting(0, "seed of everything random")
+    seed: int = setting(0, "random seed")
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -113,7 +128,7 @@ class TrainConfig:
         if not (self.camera_share >= 0 and self.clean_share >= 0 and self.camera_share + self.clean_share <= 1):
             raise ConfigError("--camera-share and --clean-share must be at least 0 and together at most 1")
         if self.push_every and not self.push:
-            raise ConfigError("--push-every needs --push user/name, which says where to")
+            raise ConfigError("--push-every needs --push user/name")
         if not 0 < self.estimate_quantile < 1:
             raise ConfigError(f"--estimate-quantile is {self.estimate_quantile}; it must be above 0 and below 1")
         if not 0 <= self.ema_decay < 1:
@@ -123,7 +138,7 @@ class TrainConfig:
         return asdict(self)
 
     def at(self, progress: float) -> TrainConfig:
-        """The settings that hold at a point of the run, from 0 to 1: of crops and loss, those of its stage."""
+        """Return the settings that apply at `progress` of the run, from 0 to 1: the crop size and loss of its stage."""
         ends = ((side, 1 - (1 - EARLY_SHARE) ** turn) for turn, side in enumerate(self.early_crops, start=1))
         crop = next((min(side, self.crop) for side, end in ends if progress < end), self.crop)
         if progress < self.end_from:
@@ -132,4 +147,5 @@ class TrainConfig:
 
 
 def flag(name: str) -> str:
+    """Return the command line flag of a setting."""
     return "--" + name.replace("_", "-")

@@ -39,8 +39,8 @@ def _help(item: Field[Any]) -> str:
 def config_from_flags(values: dict[str, Any]) -> TrainConfig:
     """Return the settings of the chosen recipe with the given flags in place of its own.
 
-    Without --recipe, weights to start from (--init) bring the recipe that made them. Raises WeightsError where those
-    can't be loaded.
+    Without --recipe, the weights of --init bring the recipe that made them. Raises WeightsError if they can't be
+    loaded.
     """
     recipe = values.get("recipe") or (recipe_of(values["init"]) if values.get("init") else DEFAULT)
     names = {item.name for item in fields(TrainConfig)}

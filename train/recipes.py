@@ -1,4 +1,4 @@
-"""Recipes: the settings that make the bundled weights, under the names of those weights."""
+"""Recipes: the settings that make the bundled weights, keyed by the names of those weights."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from .config import TrainConfig
 
 RECIPES = {
     "photo": TrainConfig(),
-    # The reference's own: Adam 2e-3, MSE, batches of 20, ten of them an epoch, 150 epochs, one clipped noise level a
-    # batch from an exponential law, its own augmentation.
+    # The settings of the reference: Adam 2e-3, MSE, batches of 20, ten per epoch, 150 epochs, one clipped noise level
+    # per batch from an exponential law, and its augmentation.
     "classic": TrainConfig(
         recipe="classic",
         network="classic",
@@ -46,8 +46,8 @@ RECIPES = {
 def recipe_of(source: str) -> str:
     """Return the name of the recipe that made some weights: a bundled name, a model folder or a Hub repository.
 
-    Weights that don't say so, or name a recipe that isn't here, go by their architecture. Raises WeightsError where
-    they can't be loaded.
+    Weights that record no recipe, or an unknown one, get the recipe of their architecture. Raises WeightsError if they
+    can't be loaded.
     """
     weights = load_weights(source)
     recorded = weights.training.get("recipe")

@@ -1,1 +1,1 @@
-"""What is trained on: photos from anywhere, crops, and the noise that is put on them."""
+"""Training data: photos from files and the Hub, crops of them, and the noise added to the crops."""

@@ -1,7 +1,7 @@
-"""Batches to learn from: crops of the photos, augmented, and the noise that is put on them.
+"""Draw training batches: augmented crops of the photos, with noise added.
 
-Everything random comes from one generator and happens on its device, so that a GPU is never kept waiting and a run can
-be resumed exactly.
+All random numbers come from one generator, on its device: a GPU never waits for the CPU, and a run can be resumed
+exactly.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .noise_level import local_sigma
 from .photos import PhotoSet
 from .uploads import change_some, grey, partial_mask, upload_pairs
 
-TOLD_SHARE = 0.5  # of the crops are denoised with a given level, the others with the estimate
-WRONG_SHARE = 0.3  # of the given levels are not the true ones
-MAX_TOLD_LEVEL = 100.0  # what a person can ask for
+TOLD_SHARE = 0.5  # of the crops are denoised with a given level, the rest with the estimate
+WRONG_SHARE = 0.3  # of the given levels are wrong on purpose
+MAX_TOLD_LEVEL = 100.0  # the highest level that a person can ask for
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops to learn from, float (N, 3, crop, crop)."""
+    """Training crops, float (N, 3, crop, crop)."""
 
     clean: Tensor
     noisy: Tensor
@@ -36,7 +36,7 @@ class Batch:
 def draw_batch(
     photos: PhotoSet, config: TrainConfig, generator: torch.Generator, camera_photos: PhotoSet | None = None
 ) -> Batch:
-    """One batch: crops with noise as uploads have it first, then Gaussian and clean ones; shares are drawn per crop."""
+    """Draw one batch: first crops with the noise of uploads, then Gaussian and clean ones, by random shares."""
     count = int(_chosen(config.batch_size, config.camera_share, generator).sum())
     parts = []
     if count:
@@ -53,7 +53,7 @@ def draw_batch(
 
 
 def gaussian_batch(photos: PhotoSet, config: TrainConfig, count: int, generator: torch.Generator) -> Batch:
-    """Crops with Gaussian noise, in some of them in a part only, and clean ones."""
+    """Draw `count` crops with Gaussian noise, in some of them only in part, and clean crops among them."""
     clean = clean_crops(photos, config, count, generator)
     sigma = draw_sigma(config, count, generator)
     if config.clean_share:
@@ -71,23 +71,23 @@ def gaussian_batch(photos: PhotoSet, config: TrainConfig, count: int, generator:
 
 
 def _chosen(crops: int, share: float, generator: torch.Generator) -> Tensor:
-    """Whether each crop belongs to a share of them: bool (N, 1, 1, 1)."""
+    """Choose each crop with probability `share`: bool (crops, 1, 1, 1)."""
     if share in (0, 1):
         return torch.full((crops, 1, 1, 1), bool(share), device=generator.device)
     return torch.rand((crops, 1, 1, 1), generator=generator, device=generator.device) < share
 
 
 def clean_crops(photos: PhotoSet, config: TrainConfig, count: int, generator: torch.Generator) -> Tensor:
-    """Clean crops, augmented as the config says: (count, 3, crop, crop) in [0, 1]."""
+    """Draw clean crops with the augmentation of the config: (count, 3, crop, crop) in [0, 1]."""
     if config.augmentation == "classic":
         return classic_augmentation(photos.crops(count, config.crop, generator, turns=False), generator)
     return photos.crops(count, config.crop, generator)
 
 
 def classic_augmentation(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """The reference's: rotation by up to 20 degrees, shifts by up to 20 %, horizontal flips, brightness 0.5-1.2.
+    """Augment as the reference does: rotate by up to 20°, shift by up to 20 %, flip, scale brightness by 0.5-1.2.
 
-    What comes into view is filled by reflection. Shape and range stay: (N, 3, S, S) in [0, 1].
+    Flips are horizontal; pixels from outside the crop are filled by reflection. (N, 3, S, S) in [0, 1] stays so.
     """
 
     def uniform(low: float, high: float) -> Tensor:
@@ -122,9 +122,9 @@ def add_noise(
     generator: torch.Generator,
     one_plane: Tensor | None = None,
 ) -> Tensor:
-    """Put Gaussian noise on the crops; shares of them are clipped, or clipped and rounded, as a file would be.
+    """Add Gaussian noise to the crops, then clip, or clip and round as in a file, shares of them.
 
-    one_plane: bool (N, 1, 1, 1), which crops have the same noise in all three channels, as grey pictures do.
+    one_plane, bool (N, 1, 1, 1), selects the crops with the same noise in all three channels, as in grey photos.
     """
     unit = noise.gaussian(torch.zeros_like(clean), 1.0, generator)
     if one_plane is not None:
@@ -136,10 +136,10 @@ def add_noise(
 
 
 def draw_told(sigma: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Which crops are told a noise level, bool (N, 1, 1, 1), and the level that each is told, of the shape of sigma.
+    """Draw which crops are given a noise level, bool (N, 1, 1, 1), and the levels, in the shape of sigma.
 
-    Most are told the truth, so that the network obeys it; some a level off the truth by 0.5 to 3 times, or any level at
-    all, so that no level that a person may give breaks a picture.
+    Most get the true level, so that the network obeys it. Some get 0.5 to 3 times the true level, or any level, so that
+    no level that a person may choose breaks a photo.
     """
     told, kind, draw = torch.rand((3, len(sigma), 1, 1, 1), generator=generator, device=sigma.device)
     off, anything = sigma * 0.5 * 6**draw, noise.sigma_from_level(MAX_TOLD_LEVEL) * draw

@@ -23,11 +23,11 @@ from ..config import ConfigError
 URL = "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz"
 MEMBERS = "BSR/BSDS500/data/images/"
 COUNTS = {"train": 200, "val": 100, "test": 200}
-MAX_PHOTO_BYTES = 1 << 20  # the largest of the 500 has about 150 KB: a member far above that is not one of them
+MAX_PHOTO_BYTES = 1 << 20  # the largest of the 500 has about 150 KB: a much larger member is not a photo
 FETCH_ERRORS = (urllib.error.URLError, http.client.HTTPException, tarfile.TarError, zlib.error, OSError, EOFError)
 CACHE = Path("data/bsds500")
 
-# The validation photos that are not in CBSD68 (the other 68 are): models are chosen by these, never by CBSD68.
+# The validation photos that are not in CBSD68 (the other 68 are): models are selected on these, never on CBSD68.
 VALIDATION_IDS = (
     "8023 37073 38082 38092 41033 41069 42012 42049 43074 45096 54082 55073 58060 62096 65033 66053 69015 69020 "
     "69040 76053 78004 85048 86000 86016 86068 87046 89072 97033 156065 361010 376043 385039 "
@@ -35,9 +35,9 @@ VALIDATION_IDS = (
 
 
 def photo_paths(root: Path = CACHE) -> dict[str, list[Path]]:
-    """The photos of each split, downloading them first where they are not in `root` yet.
+    """Return the photo paths of each split, after downloading the photos if `root` lacks them.
 
-    Returns {"train": 200 paths, "val": 100, "test": 200}. Raises ConfigError where they can't be had.
+    The result is {"train": 200 paths, "val": 100, "test": 200}. Raises ConfigError if the download fails.
     """
     if not _complete(root):
         _download(root)
@@ -45,7 +45,7 @@ def photo_paths(root: Path = CACHE) -> dict[str, list[Path]]:
 
 
 def validation_paths(root: Path = CACHE) -> list[Path]:
-    """The 32 photos of the validation split that are not in CBSD68."""
+    """Return the paths of the 32 validation photos that are not in CBSD68."""
     chosen = set(VALIDATION_IDS.split())
     return [path for path in photo_paths(root)["val"] if path.stem in chosen]
 
@@ -64,19 +64,19 @@ def _download(root: Path) -> None:
         except FETCH_ERRORS as error:
             reason = str(error).partition("\n")[0]
             raise ConfigError(
-                f"BSDS500 could not be fetched from {URL} ({reason}). Check the network, unpack the archive by hand so "
-                f"that {root}/train, {root}/val and {root}/test hold its photos, or train on --data synthetic."
+                f"BSDS500 could not be downloaded from {URL} ({reason}). Check the network, unpack the archive by "
+                f"hand to have its photos in {root}/train, {root}/val and {root}/test, or train on --data synthetic."
             ) from error
         if not _complete(unpacked):
             found = {split: len(list((unpacked / split).glob("*.jpg"))) for split in COUNTS}
-            raise ConfigError(f"the archive at {URL} holds {found} photos where {COUNTS} are expected")
+            raise ConfigError(f"the archive at {URL} holds {found} photos; expected {COUNTS}")
         try:
             root.mkdir(parents=True, exist_ok=True)
             for split in COUNTS:
                 shutil.rmtree(root / split, ignore_errors=True)
                 shutil.move(unpacked / split, root / split)
         except OSError as error:
-            raise ConfigError(f"the photos of BSDS500 could not be put into {root}: {error}") from error
+            raise ConfigError(f"the photos of BSDS500 could not be moved to {root}: {error}") from error
 
 
 def _fetch(url: str, target: Path) -> None:
@@ -89,11 +89,11 @@ def _fetch(url: str, target: Path) -> None:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Take the photos out, by name: nothing else in the archive can reach the disk."""
+    """Extract only the photos, by name, so that nothing else in the archive reaches the disk."""
     with gzip.open(archive) as stream:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             _take_photos(tar, target)
-        while stream.read(1 << 20):  # to its end, where the checksum is
+        while stream.read(1 << 20):  # read to the end, where the checksum is
             pass
 
 

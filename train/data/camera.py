@@ -1,11 +1,11 @@
-"""The stages of a camera, from the light of a scene to the stored picture: pure functions of batches of tensors.
+"""Simulate the stages of a camera, from the light of a scene to the stored picture, on batches of tensors.
 
 A developed picture is taken back to what the sensor saw (`unprocess`), where noise is independent from site to site,
 and developed again (`develop`), which colours the noise as it does in real photos: after Brooks et al. 2019,
 "Unprocessing Images for Learned Raw Denoising". `photograph` puts it together.
 
 Pixels are float32 of shape (N, 3, H, W), RGB unless said otherwise, with values in [0, 1]. Everything that differs
-between cameras or shots is in a Camera, drawn once per picture; nothing else is random.
+between cameras or shots is in a Camera, drawn once per picture, except the noise itself.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ XYZ_TO_SENSOR = (
     ((8380, -2630, -639), (-2887, 10725, 2496), (-627, 1427, 5438)),  # Olympus E-P5
     ((4913, -541, -202), (-6130, 13513, 2906), (-1564, 2151, 7183)),  # Sony A7R
 )
-BLACK = -1 / 16  # most sensors' black lies above zero by about that much of their range: noise goes below it
-STRAIGHT_SHARE = 0.4  # of the cameras neither smooth nor reduce noise, as phones in the dark
+BLACK = -1 / 16  # most sensors put black above zero by about this share of their range, so noise can go below it
+STRAIGHT_SHARE = 0.4  # of the cameras neither smooth nor reduce noise, like phones in the dark
 HIGHLIGHT = 0.9  # above this, inverse gains fade out, so that white stays white
 
-# Filters for a 5×5 neighbourhood: a colour that was not measured at a site, from the sites around.
+# Filters over a 5×5 neighbourhood that interpolate a colour not measured at a site.
 # Bilinear: the mean of the nearest sites that have the colour, at the sides, left and right, or at the corners.
 CROSS = ((0, 0, 0, 0, 0), (0, 0, 2, 0, 0), (0, 2, 0, 2, 0), (0, 0, 2, 0, 0), (0, 0, 0, 0, 0))
 BESIDE = ((0, 0, 0, 0, 0), (0, 0, 0, 0, 0), (0, 4, 0, 4, 0), (0, 0, 0, 0, 0), (0, 0, 0, 0, 0))
 CORNERS = ((0, 0, 0, 0, 0), (0, 2, 0, 2, 0), (0, 0, 0, 0, 0), (0, 2, 0, 2, 0), (0, 0, 0, 0, 0))
-# What to add by the site's own colour: Malvar, He, Cutler 2004, "High-quality linear interpolation for demosaicing of
-# Bayer-patterned color images".
+# Corrections by the gradient of the site's own colour: Malvar, He, Cutler 2004, "High-quality linear interpolation for
+# demosaicing of Bayer-patterned color images".
 CROSS_GRADIENT = ((0, 0, -1, 0, 0), (0, 0, 0, 0, 0), (-1, 0, 4, 0, -1), (0, 0, 0, 0, 0), (0, 0, -1, 0, 0))
 BESIDE_GRADIENT = ((0, 0, 0.5, 0, 0), (0, -1, 0, -1, 0), (-1, 0, 5, 0, -1), (0, -1, 0, -1, 0), (0, 0, 0.5, 0, 0))
 CORNERS_GRADIENT = ((0, 0, -1.5, 0, 0), (0, 0, 0, 0, 0), (-1.5, 0, 6, 0, -1.5), (0, 0, 0, 0, 0), (0, 0, -1.5, 0, 0))
@@ -49,7 +49,7 @@ CORNERS_GRADIENT = ((0, 0, -1.5, 0, 0), (0, 0, 0, 0, 0), (-1.5, 0, 6, 0, -1.5), 
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera and shot for each picture of a batch: tensors of shape (N, 1, 1, 1) where nothing else is said."""
+    """One camera and shot for each picture of a batch: tensors of shape (N, 1, 1, 1) unless noted."""
 
     optics: Tensor  # sigma of the lens's blur in pixels, 0: none
     tone: Tensor  # strength of the tone curve, in (0, 1]
@@ -75,10 +75,10 @@ class Camera:
 
 
 def draw_camera(count: int, generator: torch.Generator) -> Camera:
-    """Cameras for a batch of so many pictures, on the generator's device.
+    """Draw `count` cameras on the device of the generator.
 
     Colours, gains and the noise law follow Brooks et al. 2019, with a wider range of noise; the rest are wide guesses.
-    Some are phones in the dark: stronger noise, and nothing that smooths it.
+    Some are phones in the dark: stronger noise, without smoothing.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -101,7 +101,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     luma_blur = ~straight * share(0.75) * uniform(0.3, 1.2)  # phones and cameras of today smooth a lot
     luma_reduction = ~straight * share(0.6) * uniform(0, 1)
     return Camera(
-        optics=share(0.6) * uniform(0.3, 2.0),  # of many megapixels few are sharp
+        optics=share(0.6) * uniform(0.3, 2.0),  # few of many megapixels are sharp
         tone=uniform(0.05, 1),
         to_sensor=sensor / sensor.sum(-1, keepdim=True),
         gains=balance / normal(0.8, 0.1).clamp(0.4, 1),  # below 1, a full site wouldn't be white
@@ -152,15 +152,15 @@ def photograph(pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
 
 
 def unprocess(pixels: Tensor, camera: Camera) -> Tensor:
-    """The light on the sensor of a picture in sRGB: in the sensor's own colours, linear, 1 where a site is full."""
+    """Convert sRGB pictures to the light on the sensor: linear, in the sensor's colours, 1 where a site is full."""
     linear = srgb_to_linear(inverse_tone_curve(pixels, camera.tone))
     return inverse_gains(mix(linear, camera.to_sensor), camera.gains).clamp(0, 1)
 
 
 def develop(sensor: Tensor, camera: Camera) -> Tensor:
-    """The picture in sRGB of what a sensor read, (N, 3, H, W) with even H and W; a little below 0 is fine there.
+    """Develop sensor readings, (N, 3, H, W) with even H and W and values down to BLACK, into sRGB pictures.
 
-    Where the camera has a mosaic, only one colour of each pixel is looked at.
+    If the camera has a mosaic, only one colour of each pixel is used.
     """
     balanced = (sensor * camera.gains).clamp(max=1)
     full = torch.where(camera.mosaic, demosaic(mosaic(balanced), camera.gradients), balanced)
@@ -169,7 +169,7 @@ def develop(sensor: Tensor, camera: Camera) -> Tensor:
 
 
 def retouch(pixels: Tensor, camera: Camera) -> Tensor:
-    """What cameras do about noise and softness: smooth luma, and chroma at least as much; then sharpen luma."""
+    """Smooth luma, and chroma at least as much, then sharpen luma, as cameras do."""
     luma, chroma = mix(pixels, constant(RGB_TO_YCC, pixels)).split([1, 2], dim=1)
     luma, chroma = blur(luma, camera.luma_blur), blur(chroma, camera.chroma_blur)
     luma = luma + camera.sharpening * (luma - blur(luma, camera.sharpening_blur))
@@ -177,10 +177,10 @@ def retouch(pixels: Tensor, camera: Camera) -> Tensor:
 
 
 def reduce_noise(error: Tensor, camera: Camera) -> Tensor:
-    """What a camera's noise reduction leaves of the noise, the difference of noisy and clean: its coarse grain.
+    """Reduce `error`, the difference of noisy and clean, to its coarse grain, as a camera's noise reduction does.
 
-    Filters that keep edges (bilateral: Tomasi & Manduchi 1998) average along what they take for the picture. Taken to
-    their ideal, they act on the noise alone: sharp pictures with blotches.
+    Edge-preserving filters (bilateral: Tomasi & Manduchi 1998) average along the structures they detect. An ideal one
+    acts only on the noise, which gives sharp pictures with blotches.
     """
     luma, chroma = mix(error, constant(RGB_TO_YCC, error)).split([1, 2], dim=1)
     luma = torch.lerp(luma, blur(luma, camera.luma_reach), camera.luma_reduction)
@@ -194,18 +194,18 @@ def tone_curve(pixels: Tensor, strength: Tensor) -> Tensor:
 
 
 def inverse_tone_curve(pixels: Tensor, strength: Tensor) -> Tensor:
-    """The inverse of tone_curve for a strength in (0, 1]: the middle root of a cubic, by the sine of a third angle."""
+    """Invert tone_curve for a strength in (0, 1]: the middle root of a cubic, by the sine of a third angle."""
     reach = ((2 + strength) / (3 * strength)).sqrt()  # around 1/2 the curve is a cubic in reach * sin
     return 0.5 + reach * torch.sin(torch.asin(((2 * pixels - 1) / (strength * reach**3)).clamp(-1, 1)) / 3)
 
 
 def srgb_to_linear(pixels: Tensor) -> Tensor:
-    """The inverse of linear_to_srgb."""
+    """Invert linear_to_srgb."""
     return torch.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4)
 
 
 def linear_to_srgb(pixels: Tensor) -> Tensor:
-    """The transfer curve of sRGB (IEC 61966-2-1), for values that are not negative."""
+    """Apply the transfer curve of sRGB (IEC 61966-2-1) to values of at least 0."""
     return torch.where(pixels <= 0.0031308, 12.92 * pixels, 1.055 * pixels ** (1 / 2.4) - 0.055)
 
 
@@ -219,7 +219,7 @@ def inverse_gains(pixels: Tensor, gains: Tensor) -> Tensor:
 
 
 def mosaic(pixels: Tensor) -> Tensor:
-    """What a sensor with an RGGB Bayer pattern sees: (N, 3, H, W) to (N, 1, H, W)."""
+    """Sample pixels as a sensor with an RGGB Bayer pattern does: (N, 3, H, W) to (N, 1, H, W)."""
     sites = pixels[:, 1:2].clone()
     sites[..., 0::2, 0::2] = pixels[:, 0:1, 0::2, 0::2]
     sites[..., 1::2, 1::2] = pixels[:, 2:3, 1::2, 1::2]
@@ -227,9 +227,9 @@ def mosaic(pixels: Tensor) -> Tensor:
 
 
 def demosaic(sites: Tensor, gradients: Tensor) -> Tensor:
-    """All three colours at every site of an RGGB mosaic: (N, 1, H, W), H and W even, to (N, 3, H, W).
+    """Interpolate all three colours at every site of an RGGB mosaic: (N, 1, H, W), H and W even, to (N, 3, H, W).
 
-    By Malvar et al. where `gradients`, a bool of shape (N, 1, 1, 1), is true, bilinear where it is not.
+    The method is that of Malvar et al. where `gradients`, bool (N, 1, 1, 1), is true, and bilinear elsewhere.
     """
     padded = functional.pad(sites, (2, 2, 2, 2), mode="reflect")  # keeps the colours of the pattern in their places
     kernels = torch.cat([cell_kernels(gradient_share, sites) for gradient_share in (0, 1)])
@@ -238,9 +238,9 @@ def demosaic(sites: Tensor, gradients: Tensor) -> Tensor:
 
 
 def cell_kernels(gradient_share: float, like: Tensor) -> Tensor:
-    """The filters of demosaic for the three colours at the four sites of a cell, R G / G B: (12, 1, 6, 6).
+    """Return the filters of demosaic for the three colours at the four sites of a cell, R G / G B: (12, 1, 6, 6).
 
-    The sites see 5×5 neighbourhoods that lie apart by one; together they span 6×6.
+    The 5×5 neighbourhoods of the sites are offset by one pixel; together they span 6×6.
     """
     base = constant([CROSS, BESIDE, CORNERS], like)
     cross, beside, corners = base + gradient_share * constant([CROSS_GRADIENT, BESIDE_GRADIENT, CORNERS_GRADIENT], like)
@@ -253,7 +253,7 @@ def cell_kernels(gradient_share: float, like: Tensor) -> Tensor:
 
 
 def blur(pixels: Tensor, sigma: Tensor) -> Tensor:
-    """Smooth each picture by a Gaussian of its own sigma in pixels, (N, 1, 1, 1); at borders by what is there."""
+    """Smooth each picture by a Gaussian of its own sigma in pixels, (N, 1, 1, 1); at borders over the pixels inside."""
 
     def weights(size: int) -> Tensor:
         place = torch.arange(size, dtype=pixels.dtype, device=pixels.device)

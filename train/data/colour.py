@@ -1,4 +1,4 @@
-"""Colour matrices, and how they are applied to batches of pixels."""
+"""Colour matrices and their application to batches of pixels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ YCC_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772,
 
 
 def mix(pixels: Tensor, matrix: Tensor) -> Tensor:
-    """New colours of every pixel: matrix @ (red, green, blue), the matrix of shape (3, 3) or (N, 3, 3)."""
+    """Multiply the colour of every pixel, (N, 3, H, W), by `matrix`, (3, 3) or (N, 3, 3)."""
     return (matrix @ pixels.flatten(2)).view_as(pixels)
 
 
 def constant(values: object, like: Tensor) -> Tensor:
-    """Numbers as a tensor, of the type and on the device of another."""
+    """Return `values` as a tensor with the dtype and device of `like`."""
     return torch.tensor(values, dtype=like.dtype, device=like.device)

@@ -1,8 +1,8 @@
-"""Synthetic photos for training without any: the dead leaves model.
+"""Draw synthetic pictures for training without photos: the dead leaves model.
 
 Discs fall on each other until the plane is covered; their radii follow the power law that makes the picture
 scale-invariant, as natural images are (Lee, Mumford, Huang 2001, "Occlusion models for natural images"). Networks
-trained on such pictures alone denoise photos well (Achddou, Gousseau, Ladjal 2021).
+trained only on such pictures denoise photos well (Achddou, Gousseau, Ladjal 2021).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _radii(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _shading(rng: np.random.Generator, across: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """One leaf: a colour, a slope of brightness across it, and a grain of its own."""
+    """Draw the pixels of one leaf: a colour, a brightness gradient across it, and grain."""
     grey = rng.uniform(0, 255)
     color = grey + rng.normal(0, 35, 3)
     slope_x, slope_y = rng.normal(0, 12, 2)

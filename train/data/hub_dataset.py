@@ -1,4 +1,4 @@
-"""Datasets of photos on the Hugging Face Hub, read by the library `datasets` without storing them on the disk."""
+"""Read photo datasets from the Hugging Face Hub through the library `datasets`, without storing them on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..config import ConfigError
 from .photos import read_photo
 from .read_ahead import in_threads
 
-ROWS_AHEAD = 64  # of a table, fetched before they are wanted
+ROWS_AHEAD = 64  # of a table, fetched before they are needed
 VALIDATION_SPLITS = ("validation", "val", "test")
 
 
@@ -40,7 +40,7 @@ class HubFile:
         return self.name
 
     def read(self) -> np.ndarray:
-        """The photo, fetched if need be, as uint8 (H, W, 3). Raises ImageError, or ConfigError if it can't be had."""
+        """Return the photo as uint8 (H, W, 3), fetched if needed. Raises ImageError, or ConfigError if that fails."""
         content = self._fetch() if self.content is None else self.content
         name = re.sub(r"[^\w.-]", "_", self.name.split("::")[0].split("/")[-1])[-80:].lstrip(".")
         with TemporaryDirectory() as folder:
@@ -55,13 +55,13 @@ class HubFile:
             raise ImageError(f"{self.name!r} is outside the dataset; only photos of the repository itself are read.")
         with plain_refusals(self.repo), fsspec.open(self.name, "rb") as file:
             if (getattr(file, "size", None) or 0) > MAX_FILE_BYTES:
-                raise ImageError(f"{self.name!r} has over {MAX_FILE_BYTES >> 20} MiB. Make it smaller first.")
+                raise ImageError(f"{self.name!r} is larger than {MAX_FILE_BYTES >> 20} MiB. Make it smaller first.")
             return file.read()
 
 
 @dataclass(frozen=True)
 class HubRows:
-    """One split of a dataset; a process's share of it, if there are several, less the first `skipped` photos."""
+    """One split of a dataset, or one process's share of it, without its first `skipped` photos."""
 
     repo: str
     rows: Any  # datasets.IterableDataset
@@ -69,7 +69,7 @@ class HubRows:
     skipped: int = 0
 
     def __iter__(self) -> Iterator[HubFile]:
-        """Its photos, once, in the dataset's order. Raises ConfigError where the Hub fails."""
+        """Yield the photos once, in the order of the dataset. Raises ConfigError if the Hub fails."""
         with plain_refusals(self.repo):
             for number, row in enumerate(islice(self.rows, self.skipped, None), self.skipped):
                 entry = row[self.column] or {"path": None, "bytes": None}
@@ -79,7 +79,10 @@ class HubRows:
                 yield HubFile(self.repo, address, content)
 
     def starting_at(self, number: int) -> Iterator[HubFile]:
-        """A PhotoSource: without end, in the same order each time. What comes before `number` is read and left out."""
+        """Yield the photos from `number` on, endlessly, in the same order each time: a PhotoSource.
+
+        The photos before `number` are read and dropped.
+        """
         for row in in_threads(repeat(partial(next, self._endless(number))), ahead=ROWS_AHEAD, threads=1):
             yield row.result()
 
@@ -95,7 +98,7 @@ class HubRows:
 
 
 def open_splits(repo: str) -> tuple[HubRows, HubRows | None]:
-    """The training and, if there is one, the validation split of a dataset. Raises ConfigError."""
+    """Return the training split of a dataset and its validation split, if it has one. Raises ConfigError."""
     try:
         import datasets
     except ImportError as error:
@@ -116,9 +119,9 @@ def open_splits(repo: str) -> tuple[HubRows, HubRows | None]:
 
 
 def share(photos: HubRows, rank: int, world_size: int, skipped: int) -> HubRows:
-    """A process's own part: whole files of the dataset where their number allows it, else every so-many-th photo.
+    """Return the part of process `rank`: whole files if their number allows it, else every world_size-th photo.
 
-    Each process leaves out its own first `skipped` photos; those of the whole dataset are among them.
+    Each process leaves out the first `skipped` photos of its part, so the first of the whole dataset are left out too.
     """
     from datasets.distributed import split_dataset_by_node
 
@@ -127,14 +130,14 @@ def share(photos: HubRows, rank: int, world_size: int, skipped: int) -> HubRows:
 
 
 def repository_bytes(repo: str) -> int:
-    """The size of all its files. Raises ConfigError."""
+    """Return the total size of the files in the repository. Raises ConfigError."""
     with plain_refusals(repo):
         return sum(file.size or 0 for file in HfApi().dataset_info(repo, files_metadata=True).siblings or [])
 
 
 @contextmanager
 def plain_refusals(repo: str) -> Iterator[None]:
-    """What the Hub, the way to it, or the dataset's form refuses is a ConfigError of one sentence."""
+    """Turn every error of the Hub, the network or the dataset's format into a ConfigError of one sentence."""
     name = f"--data hub:{repo}"
     try:
         yield
@@ -143,7 +146,7 @@ def plain_refusals(repo: str) -> Iterator[None]:
     except Exception as error:  # the client lets its HTTP library's errors through; `datasets` wraps those it knows
         causes = {type(cause) for cause in _causes(error)}
         if HFValidationError in causes or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repo):
-            message = "is no dataset's name; it has the form hub:user/dataset"
+            message = "is not a valid dataset name; the form is hub:user/dataset"
         elif GatedRepoError in causes or "gated" in str(error):
             message = "is gated: ask for access on its page and set HF_TOKEN"
         elif RepositoryNotFoundError in causes or type(error).__name__ == "DatasetNotFoundError":

@@ -1,4 +1,4 @@
-"""The traces that storing a picture as JPEG leaves, for batches of tensors: what libjpeg makes, on any device."""
+"""Apply JPEG compression to batches of tensors, exactly as libjpeg does, on any device."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CHROMA_STEPS = (
 
 
 def jpeg(pixels: Tensor, quality: Tensor, halved_chroma: Tensor) -> Tensor:
-    """Save as JPEG and open again, after ITU-T T.81 and with libjpeg's tables: any (H, W); [0, 1], not rounded.
+    """Save `pixels` as JPEG and open it again (ITU-T T.81, libjpeg's tables): any (H, W); [0, 1], not rounded.
 
-    quality and halved_chroma are of shape (N, 1, 1, 1), as in Camera.
+    quality and halved_chroma have shape (N, 1, 1, 1), as in Camera.
     """
     height, width = pixels.shape[-2:]
     padded = functional.pad(pixels, (0, -width % 16, 0, -height % 16), mode="replicate")
@@ -46,16 +46,17 @@ def jpeg(pixels: Tensor, quality: Tensor, halved_chroma: Tensor) -> Tensor:
 
 
 def rounded_spectrum(values: Tensor, steps: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG keeps of whole numbers around zero: each 8×8 block's cosine coefficients, rounded to quality's steps.
+    """Round the cosine coefficients of each 8×8 block to the steps of `quality`, as JPEG does, and transform back.
 
-    values: (N, C, H, W), H and W multiples of 8, rounded first. steps: (8, 8), those of quality 50.
+    values: (N, C, H, W) around zero, with H and W multiples of 8; they are rounded to whole numbers first.
+    steps: (8, 8), the quantization steps of quality 50.
     """
     percent = torch.where(quality < 50, torch.floor(5000 / quality), 200 - 2 * quality)
     steps = ((steps.flatten() * percent[..., None] + 50) / 100).floor().clamp(1, 255)
     frequency, place = torch.meshgrid(*[torch.arange(8, dtype=values.dtype, device=values.device)] * 2, indexing="ij")
     cosines = torch.cos(torch.pi / 8 * (place + 0.5) * frequency) / 2
     cosines[0] = 8**-0.5
-    transform = torch.kron(cosines, cosines)  # (64, 64), of a block in one line
+    transform = torch.kron(cosines, cosines)  # (64, 64), for flattened blocks
 
     count, channels, height, width = values.shape
     blocks = values.round().view(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4).flatten(-2)

@@ -1,4 +1,4 @@
-"""Photos too many for memory: a pool of regions of them, which are replaced a few at a time."""
+"""Stream photos that don't fit in memory: a pool of regions of them, replaced a few at a time."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from .read_ahead import in_threads
 
 REGION_SIDE = 512  # pixels; of a smaller photo, all of it
 POOL_BYTES = 768 << 20  # 1024 such regions
-CROPS_PER_REGION = 64  # drawn for each region that is replaced: a photo is decoded once for so many crops
-REGIONS_AHEAD = 64  # decoded before they are wanted: enough for 4096 crops
-MAX_NAMED = 20  # of the photos that are skipped; further ones are only counted
+CROPS_PER_REGION = 64  # drawn per replaced region: a photo is decoded once for this many crops
+REGIONS_AHEAD = 64  # decoded before they are needed: enough for 4096 crops
+MAX_NAMED = 20  # skipped photos; further ones are only counted
 
 
 class PhotoFile(Protocol):
-    """A photo that isn't read yet; its str() names it."""
+    """A photo that has not been read yet; str() gives its name."""
 
     def read(self) -> np.ndarray:
-        """The photo as uint8 (H, W, 3). Raises ImageError."""
+        """Return the photo as uint8 (H, W, 3). Raises ImageError."""
 
 
-# The photos from the so-many-th on, in an order of their own, without end.
+# Called with a number, yields the photos from that one on, in the source's own order, endlessly.
 PhotoSource = Callable[[int], Iterator[PhotoFile]]
 
 
 def shuffled(photos: Sequence[PhotoFile], seed: int, rank: int = 0, world_size: int = 1) -> PhotoSource:
-    """Every photo once an epoch, each epoch in another order; of several processes each has photos of its own."""
+    """Return a source of every photo once per epoch, reshuffled each epoch and split among the processes."""
 
     def starting_at(number: int) -> Iterator[PhotoFile]:
         known, order = -1, np.empty(0, int)
@@ -56,7 +56,7 @@ def shuffled(photos: Sequence[PhotoFile], seed: int, rank: int = 0, world_size: 
 
 
 def in_turns(sources: Sequence[PhotoSource]) -> PhotoSource:
-    """One photo of each source after the other."""
+    """Return a source that takes one photo from each of `sources` in turn."""
 
     def starting_at(number: int) -> Iterator[PhotoFile]:
         streams = [source(-((turn - number) // len(sources))) for turn, source in enumerate(sources)]
@@ -67,14 +67,14 @@ def in_turns(sources: Sequence[PhotoSource]) -> PhotoSource:
 
 @dataclass(frozen=True)
 class RegionCutter:
-    """Cuts a square at random out of each photo; the seed and the photo's number in the order say where."""
+    """Cuts a random square out of each photo; its place depends on the seed and the photo's number in the order."""
 
-    side: int  # pixels; of a smaller photo there is as much as it has
+    side: int  # pixels; smaller photos are used whole
     smallest: int  # the side below which a photo is refused
     seed: tuple[int, ...]
 
     def __call__(self, number: int, file: PhotoFile) -> np.ndarray:
-        """uint8 (H, W, 3): a copy, so that the rest of the photo is let go. Raises ImageError."""
+        """Return the region as uint8 (H, W, 3), copied so that the photo can be freed. Raises ImageError."""
         photo = file.read()
         if min(photo.shape[:2]) < self.smallest:
             size = f"{photo.shape[1]}×{photo.shape[0]} pixels"
@@ -85,7 +85,7 @@ class RegionCutter:
         return photo[top : top + height, left : left + width].copy()
 
     def regions(self, source: PhotoSource, first: int) -> Iterator[tuple[str, Future[np.ndarray]]]:
-        """The photos' names and regions from the so-many-th photo on, computed ahead in threads."""
+        """Yield the names and regions of the photos from number `first` on, computed ahead in threads."""
         names: deque[str] = deque()
 
         def calls() -> Iterator[Callable[[], np.ndarray]]:
@@ -98,11 +98,11 @@ class RegionCutter:
 
 
 class PhotoStream(PhotoSet):
-    """A pool of regions, one of each photo, laid end to end; crops are drawn of it as of a set of photos.
+    """A pool of regions, one per photo, laid end to end; crops are drawn from it as from a PhotoSet.
 
-    The regions come in the order of the source and leave in that order. What is in the pool, and so what is drawn,
-    depends on the seed and on how many crops were drawn before, never on how fast photos were read. Photos count alike,
-    whatever their size. The place of a photo that can't be used stays empty until its turn is over.
+    Regions enter and leave in the order of the source. The content of the pool, and so every crop, depends on the seed
+    and on the number of crops drawn before, never on how fast photos were read. Photos count equally, whatever their
+    size. The slot of an unusable photo stays empty until it is replaced.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class PhotoStream(PhotoSet):
         smallest: int,
         device: torch.device | str = "cpu",
     ) -> None:
-        """smallest: the side below which a photo is skipped, in pixels. seed: of where the regions are cut."""
+        """Set up an empty pool. Photos with a side below `smallest` pixels are skipped; `seed` places the regions."""
         self.source, self.side = source, max(REGION_SIDE, smallest)
         self.cutter = RegionCutter(self.side, smallest, tuple(seed))
         self.slots = max(1, POOL_BYTES // (3 * self.side**2))
@@ -121,14 +121,14 @@ class PhotoStream(PhotoSet):
         self.sizes = torch.zeros((self.slots, 2), dtype=torch.int64)  # of the regions; zero: an empty place
         self.placed = 0  # regions so far; region n is in slot n % slots
         self.coming: Iterator[tuple[str, Future[np.ndarray]]] = iter(())
-        self.waited = 0.0  # seconds that the trainer waited for regions
+        self.waited = 0.0  # seconds spent waiting for regions
         self.skipped: set[str] = set()  # the names of photos that couldn't be used so far
 
     def seek(self, crops: int) -> None:
-        """Make the pool what it is when so many crops have been drawn.
+        """Bring the pool to its state after `crops` crops.
 
-        As they are drawn this replaces a region now and then, waiting for it if it is late; a jump, as at the start and
-        on resume, fills the pool anew. Raises ConfigError where no photo in it can be used, or the source fails.
+        During training this replaces a region now and then, waiting for it if it is late; a jump, as at the start and
+        on resume, refills the pool. Raises ConfigError if no photo in it can be used, or the source fails.
         """
         first = crops // CROPS_PER_REGION
         last = first + self.slots

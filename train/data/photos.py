@@ -21,23 +21,23 @@ from . import bsds500
 from .dead_leaves import dead_leaves
 from .read_ahead import in_threads
 
-HELD_OUT = 20  # of a plain folder, every 20th photo is kept for validation
+HELD_OUT = 20  # every 20th photo of a plain folder is held out for validation
 MAX_SET_BYTES = 8 << 30  # decoded photos are held in memory: 8 GiB is about 2.8 gigapixels
 SYNTHETIC_COUNT, SYNTHETIC_VALIDATION, SYNTHETIC_SIDE = 64, 8, 256
 
 
 class PhotoSet:
-    """Photos laid end to end as one array of pixels, so that a batch of crops is a single indexing operation."""
+    """Photos laid end to end in one array of pixels, so that a batch of crops is one indexing operation."""
 
-    waited = 0.0  # seconds: they are all there
+    waited = 0.0  # seconds spent waiting for photos: these are all in memory
 
     def __init__(
         self, photos: Iterable[np.ndarray], device: torch.device | str = "cpu", expected_bytes: int = 0
     ) -> None:
-        """photos: uint8 arrays of shape (H, W, 3). Raises ConfigError if there are none.
+        """Hold `photos`, uint8 arrays of shape (H, W, 3). Raises ConfigError if there are none.
 
-        They are taken one at a time, so that no other need be held beside the set. expected_bytes: of all of them, as
-        far as it is known; where they take more, the set grows, which may cost an eighth of it.
+        They are taken one at a time, so that only one needs memory besides the set. expected_bytes is their total size,
+        if known; a larger set grows, which may waste an eighth of it.
         """
         sizes, end, pixels = [], 0, np.empty((expected_bytes // 3, 3), np.uint8)
         for photo in photos:
@@ -54,19 +54,19 @@ class PhotoSet:
         self.pixels = torch.from_numpy(pixels).to(device)
 
     def _measure(self, sizes: Tensor) -> None:
-        """Note the photos' heights and widths, (N, 2), and their numbers of pixels, added up."""
+        """Store the heights and widths of the photos, (N, 2), and the cumulative numbers of pixels."""
         self.heights, self.widths = sizes[:, 0], sizes[:, 1]
         self.ends = (self.heights * self.widths).cumsum(0)
         self.total = int(self.ends[-1])
         self.smallest_side = int(sizes[sizes > 0].min())  # of the photos; a stream has empty places
 
     def seek(self, crops: int) -> None:
-        """Be ready for what is drawn after so many crops: here, the same photos as ever."""
+        """Prepare for drawing after `crops` crops: nothing to do, since the photos stay the same."""
 
     def crops(self, count: int, size: int, generator: torch.Generator, turns: bool = True) -> Tensor:
         """Draw crops of size x size, each pixel of the set as likely as any other, as float (count, 3, size, size).
 
-        With `turns`, each crop comes in one of its eight flips and quarter turns. No photo is resized.
+        With `turns`, each crop is flipped and turned at random in one of the eight ways. No photo is resized.
         """
         device = self.pixels.device
         pick = torch.randint(self.total, (count,), generator=generator, device=device)
@@ -85,14 +85,14 @@ class PhotoSet:
 
 
 def synthetic_photos(smallest: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Dead leaves pictures for training and for validation, with sides of at least so many pixels."""
+    """Draw dead leaves pictures for training and for validation, with sides of at least `smallest` pixels."""
     side = max(SYNTHETIC_SIDE, smallest)
     images = [dead_leaves(side, seed) for seed in range(SYNTHETIC_COUNT + SYNTHETIC_VALIDATION)]
     return images[SYNTHETIC_VALIDATION:], images[:SYNTHETIC_VALIDATION]
 
 
 def source_paths(source: str) -> tuple[list[Path], list[Path]]:
-    """The photos for training and for validation of one --data source."""
+    """Return the paths of the training and the validation photos of one --data source."""
     if source in ("bsds500", "bsds400"):
         splits = bsds500.photo_paths()
         return splits["train"] + (splits["test"] if source == "bsds400" else []), bsds500.validation_paths()
@@ -105,21 +105,21 @@ def source_paths(source: str) -> tuple[list[Path], list[Path]]:
 
 
 def hold_out(photos: list) -> tuple[list, list]:
-    """Those to train on, and every so-many-th to validate on; a single one is for both."""
+    """Split photos into those to train on and every HELD_OUT-th to validate on; a single photo serves for both."""
     held_out = range(HELD_OUT - 1, len(photos), HELD_OUT) or range(max(len(photos) - 1, 0), len(photos))
     rest = [photo for place, photo in enumerate(photos) if place not in held_out]
     return rest or photos, [photos[place] for place in held_out]
 
 
 def photos_below(folder: Path) -> list[Path]:
-    """Every photo in the folder and the folders below it, by name."""
+    """Return the paths of all photos in the folder and its subfolders, sorted. Raises ConfigError if it is missing."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder")
     return sorted(path for path in folder.rglob("*") if path.is_file() and is_photo_name(path))
 
 
 class TooManyPhotos(ConfigError):
-    """More photos than memory should hold."""
+    """More photos than fit in memory."""
 
 
 def read_photos(paths: Iterable[Path], smallest: int = 1) -> list[np.ndarray]:
@@ -131,7 +131,10 @@ def read_photos(paths: Iterable[Path], smallest: int = 1) -> list[np.ndarray]:
 
 
 def each_photo(calls: Sequence[Callable[[], np.ndarray]], smallest: int) -> Iterator[np.ndarray]:
-    """What the calls return, each of which decodes one photo or raises ImageError, one by one, as read_photos does."""
+    """Yield the photos that `calls` decode, one by one, skipping and raising as read_photos does.
+
+    Each call returns one photo, uint8 (H, W, 3), or raises ImageError.
+    """
     unreadable, small, total = [], 0, 0
     for result in tqdm(in_threads(calls), desc="Reading photos", total=len(calls), unit="photo", leave=False):
         try:
@@ -150,7 +153,7 @@ def each_photo(calls: Sequence[Callable[[], np.ndarray]], smallest: int) -> Iter
 
 
 def report_skipped(unreadable: list[str], small: int, smallest: int) -> None:
-    """Say on stderr which photos couldn't be read, and how many were too small."""
+    """Report on stderr which photos couldn't be read, and how many were too small."""
     for message in unreadable:
         print(f"skipped: {message}", file=sys.stderr)
     if len(unreadable) > 1:
@@ -160,12 +163,12 @@ def report_skipped(unreadable: list[str], small: int, smallest: int) -> None:
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """A photo of any kind as uint8 (H, W, 3). Raises ImageError."""
+    """Read a photo of any format as uint8 (H, W, 3). Raises ImageError."""
     return rgb8(open_image(path).pixels)
 
 
 def rgb8(pixels: np.ndarray) -> np.ndarray:
-    """Any photo's pixels as uint8 (H, W, 3)."""
+    """Convert the pixels of any photo to uint8 (H, W, 3)."""
     if pixels.dtype == np.uint16:
         pixels = to_8bit(pixels)
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels

@@ -1,6 +1,6 @@
-"""Calls made in threads, ahead of when their results are wanted.
+"""Run calls in threads, ahead of when their results are needed.
 
-Photos decode side by side, since Pillow and libvips let go of Python's lock.
+Photos decode in parallel, since Pillow and libvips release the GIL.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ THREADS = min(8, os.cpu_count() or 1)  # each may hold a whole decoded photo: 30
 def in_threads(
     calls: Iterable[Callable[[], Result]], ahead: int = 2 * THREADS, threads: int = THREADS
 ) -> Iterator[Future[Result]]:
-    """The calls' futures in the order of the calls, of which there may be no end.
+    """Yield the futures of `calls`, which may be endless, in order.
 
-    At most `ahead` calls are made, or wait to be made, before their future is taken, which bounds the memory that
-    results take. Those still waiting are dropped with the iterator.
+    At most `ahead` calls are submitted before the first of their futures is taken, which bounds the memory for results.
+    Closing the iterator cancels the calls that have not started.
     """
     executor = ThreadPoolExecutor(threads)
     waiting: deque[Future[Result]] = deque()
@@ -34,4 +34,4 @@ def in_threads(
         while waiting:
             yield waiting.popleft()
     finally:
-        executor.shutdown(cancel_futures=True)  # waits for those under way: nothing goes on behind the caller
+        executor.shutdown(cancel_futures=True)  # waits for running calls: nothing continues behind the caller

@@ -1,4 +1,4 @@
-"""What --data names, opened for training: held in memory where it fits, else read as it is needed."""
+"""Open the sources of --data for training: in memory if they fit, else streamed."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ from .photos import (
 from .read_ahead import in_threads
 
 HUB = "hub:"
-HUB_RATIO = 16  # a photo's bytes decoded for each of its file's, at most, or about: sizes on the Hub are those of files
+HUB_RATIO = 16  # decoded bytes per byte of a photo's file, about the highest ratio: the Hub only gives file sizes
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything that a run reads."""
+    """All photos of a run."""
 
     photos: PhotoSet
-    camera_photos: PhotoSet | None  # for the crops with a camera's noise; None: the same
+    camera_photos: PhotoSet | None  # for the crops with the noise of uploads; None: `photos`
     validation: list[np.ndarray]
-    about: str  # how many there are, for people
+    about: str  # a description for people
 
     def seek(self, crops: int) -> None:
-        """Be ready for the crops after so many that this process has drawn. Raises ConfigError."""
+        """Prepare for drawing after `crops` crops of this process. Raises ConfigError."""
         for photos in filter(None, (self.photos, self.camera_photos)):
             photos.seek(crops)
 
     @property
     def waited(self) -> float:
-        """The seconds that seek has waited for photos which were late."""
+        """Seconds that seek has spent waiting for photos."""
         return sum(photos.waited for photos in filter(None, (self.photos, self.camera_photos)))
 
 
@@ -72,7 +72,7 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class Picture:
-    """A photo that is in memory anyway."""
+    """A photo that is already in memory."""
 
     pixels: np.ndarray
 
@@ -82,21 +82,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class Source:
-    """The photos of one of --data."""
+    """The photos of one source of --data."""
 
     training: Sequence[PhotoFile] = ()
     validation: Sequence[PhotoFile] = ()
-    decoded_bytes: int = 0  # of those for training, about
-    endless: PhotoSource | None = None  # instead of `training`: photos that come in one order alone
+    decoded_bytes: int = 0  # of the training photos, estimated
+    endless: PhotoSource | None = None  # instead of `training`: photos that only come in a fixed order
 
 
 def open_training_data(
     config: TrainConfig, device: torch.device | str = "cpu", rank: int = 0, world_size: int = 1
 ) -> TrainingData:
-    """Open what the config names, for one of several processes; the pixels for training lie on the device.
+    """Open the sources of the config for process `rank`, with the training pixels on `device`.
 
     Photos that can't be read or are smaller than a crop are skipped, and named or counted on stderr. Raises ConfigError
-    where a source can't be used or nothing is left.
+    if a source can't be used or no photos are left.
     """
     sources = [open_source(name, config.crop, rank, world_size) for name in config.data]
     training = training_set("--data", config.data, sources, config, device, rank, world_size)
@@ -111,9 +111,9 @@ def open_training_data(
 
 
 def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Read all training photos that the config names, and the validation ones, as uint8 (H, W, 3) arrays.
+    """Read all training and validation photos of the config as uint8 (H, W, 3) arrays.
 
-    For what handles the pictures themselves. Skips and raises as open_training_data does, and TooManyPhotos.
+    Skips and raises as open_training_data does, and TooManyPhotos.
     """
     sources = [open_source(name, config.crop) for name in config.data]
     files = [photo for source in sources for photo in source.training]
@@ -121,7 +121,7 @@ def load_photos(config: TrainConfig) -> tuple[list[np.ndarray], list[np.ndarray]
 
 
 def read_training(flag: str, names: Sequence[str], files: Sequence[PhotoFile], smallest: int) -> Iterator[np.ndarray]:
-    """The photos' pixels. Raises ConfigError if there are none, TooManyPhotos where memory shouldn't hold them."""
+    """Yield the decoded photos. Raises ConfigError if there are none, TooManyPhotos if they don't fit in memory."""
     found = False
     for pixels in each_photo([file.read for file in files], smallest):
         found = True
@@ -131,7 +131,7 @@ def read_training(flag: str, names: Sequence[str], files: Sequence[PhotoFile], s
 
 
 def validation_photos(config: TrainConfig, sources: Sequence[Source]) -> list[np.ndarray]:
-    """At most --validation-photos of them, from all over the sources or --val. Raises ConfigError if there are none."""
+    """Read up to --validation-photos photos, spread evenly over --val or the sources. Raises ConfigError if none."""
     if config.val is not None:
         candidates: Sequence[PhotoFile] = local_files(photos_below(Path(config.val)), config.crop)[0]
     else:
@@ -160,7 +160,7 @@ def training_set(
     rank: int,
     world_size: int,
 ) -> PhotoSet:
-    """The sources' photos for training: in memory where all of them fit, else streamed. Raises ConfigError if none."""
+    """Open the training photos of the sources: in memory if all fit, else streamed. Raises ConfigError if none."""
     files = [photo for source in sources for photo in source.training]
     streams = [source.endless for source in sources if source.endless]
     decoded_bytes = sum(source.decoded_bytes for source in sources)
@@ -173,7 +173,7 @@ def training_set(
 
 
 def open_source(name: str, smallest: int, rank: int = 0, world_size: int = 1) -> Source:
-    """The photos of one of --data, for one of several processes."""
+    """Open one source of --data for process `rank`, with photos of at least `smallest` pixels a side."""
     if name.startswith(HUB):
         return open_hub(name.removeprefix(HUB), rank, world_size)
     if name == "synthetic":
@@ -181,13 +181,13 @@ def open_source(name: str, smallest: int, rank: int = 0, world_size: int = 1) ->
         return Source(pictures, held_out, sum(picture.pixels.nbytes for picture in pictures))
     training_paths, validation_paths = data.source_paths(name)
     training, decoded_bytes = local_files(training_paths, smallest)
-    # A folder of one photo, which serves for both, is reported once.
+    # A folder with a single photo uses it for both; read it, and report it, only once.
     validation = training if validation_paths == training_paths else local_files(validation_paths, smallest)[0]
     return Source(training, validation, decoded_bytes)
 
 
 def open_hub(repo: str, rank: int = 0, world_size: int = 1) -> Source:
-    """The photos of a dataset on the Hub: as a list if it is small or one of addresses, else in its own order."""
+    """Open a dataset on the Hub: as a list if it is small or holds addresses, else streamed in its own order."""
     photos, validation_split = open_splits(repo)
     first = next(iter(photos), None)
     size = repository_bytes(repo)
@@ -203,7 +203,7 @@ def open_hub(repo: str, rank: int = 0, world_size: int = 1) -> Source:
 
 
 def local_files(paths: Iterable[Path], smallest: int) -> tuple[list[LocalFile], int]:
-    """Those photos that can be used by what their headers say, and their bytes decoded; the others are reported."""
+    """Return the photos whose headers are readable and large enough, and their decoded bytes; report the others."""
     paths = list(paths)
     found, total, unreadable, small = [], 0, [], 0
     sizes = in_threads(partial(image_size, path) for path in paths)

@@ -1,7 +1,7 @@
-"""Noise as uploaded photos have it: a camera's or grain, filtered, resized and compressed again on the way.
+"""Simulate the noise of uploaded photos: camera noise or grain, then filtered, resized and recompressed.
 
-Pixels are float32 of shape (N, 3, H, W), RGB on [0, 1]. A pair is (noisy, clean): noisy is rounded to 8 bits, as a file
-has it. Everything random comes from the generator, on the pixels' device.
+Pixels are float32 of shape (N, 3, H, W), RGB on [0, 1]. A pair is (noisy, clean), with noisy rounded to 8 bits as in a
+file. All random numbers come from the generator, on the device of the pixels.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .colour import RGB_TO_YCC, YCC_TO_RGB, constant, mix
 from .jpeg import jpeg
 from .photos import PhotoSet
 
-MARGIN = 16  # pixels simulated beyond a crop, so that it may start anywhere on the grids of Bayer and of JPEG
-GRAIN_SHARE = 0.2  # of the uploads have grain put straight on the picture; the others come from a camera
-FILTERED_SHARE = 0.2  # went through a filter that keeps edges, as phones apply
+MARGIN = 16  # extra pixels simulated around a crop, so that it can start anywhere on the Bayer and JPEG grids
+GRAIN_SHARE = 0.2  # of the uploads have grain added directly; the rest come from a camera
+FILTERED_SHARE = 0.2  # went through an edge-preserving filter, as in phones
 RESIZED_SHARE = 0.3  # were resized, noise and all
-SCALES = (0.5, 2.0)  # by a factor between these
-RECOMPRESSED_SHARE = 0.35  # were stored as JPEG once more
+SCALES = (0.5, 2.0)  # range of the resizing factor
+RECOMPRESSED_SHARE = 0.35  # were stored as JPEG a second time
 JPEG_GRID = 16  # pixels after which JPEG's blocks repeat, with halved chroma
 
 
@@ -33,10 +33,10 @@ JPEG_GRID = 16  # pixels after which JPEG's blocks repeat, with halved chroma
 def upload_pairs(
     photos: PhotoSet, count: int, size: int, partial_share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw crops of size x size as uploads have them: (noisy, clean), each (count, 3, size, size).
+    """Draw pairs of size x size crops of simulated uploads: (noisy, clean), each (count, 3, size, size).
 
-    partial_share of them are noisy in a part only. Those that are resized share one factor, since they are computed
-    together; all else is drawn for each.
+    A partial_share of them are noisy only in part. Resized crops share one factor, since they are computed together;
+    everything else is drawn per crop.
     """
     with torch.autocast(photos.pixels.device.type, enabled=False):
         resized = int((_uniform(count, 0, 1, generator) < RESIZED_SHARE).sum())
@@ -54,7 +54,7 @@ def upload_pairs(
 def _pairs_at_scale(
     photos: PhotoSet, count: int, size: int, scale: float, partial_share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """upload_pairs of one scale, as far as the photos are large enough for it."""
+    """Draw the pairs that are resized by `scale`, or by as much as the size of the photos allows."""
     largest = photos.smallest_side // 2 * 2  # cameras take even sides
     window = min(size + MARGIN, largest)
     source = min(2 * math.ceil(window / scale / 2), largest)
@@ -74,14 +74,14 @@ def _pairs_at_scale(
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """One number for each of so many pictures: (count, 1, 1, 1)."""
+    """Draw one number per picture: (count, 1, 1, 1)."""
     return low + (high - low) * torch.rand((count, 1, 1, 1), generator=generator, device=generator.device)
 
 
 def change_some(
     pixels: Tensor, share: float, generator: torch.Generator, change: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """Replace a share of the pictures, drawn for each, by change(those pictures, which they are)."""
+    """Replace each picture with probability `share` by change(chosen pictures, mask of the chosen)."""
     chosen = _uniform(len(pixels), 0, 1, generator).flatten() < share
     if chosen.any():
         pixels = pixels.clone()
@@ -90,9 +90,9 @@ def change_some(
 
 
 def grain(pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Put correlated noise on pictures: half of them in luma, a quarter in chroma, a quarter in both.
+    """Add correlated noise to pictures: half of them in luma, a quarter in chroma, a quarter in both.
 
-    Grain of luma reaches up to 2 pixels, blotches of chroma up to 12, each at levels of 2 to 20. Some pairs are
+    Luma grain reaches up to 2 pixels, chroma blotches up to 12, each at levels of 2 to 20. Some pairs are
     sharpened, noise and all.
     """
     count, _, height, width = pixels.shape
@@ -116,12 +116,12 @@ def _unit(planes: Tensor) -> Tensor:
 
 
 def in_part(noisy: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
-    """Leave the noise in a part of each picture only, or rising across it."""
+    """Keep the noise only in one part of each picture, or rising across it."""
     return clean + partial_mask(len(noisy), noisy.shape[-1], generator) * (noisy - clean)
 
 
 def partial_mask(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Masks from 0 to 1 across squares, in any direction, by a sharp edge or a slope: (count, 1, size, size)."""
+    """Draw masks that rise from 0 to 1 in a random direction, sharply or gradually: (count, 1, size, size)."""
     angle = _uniform(count, 0, 2 * math.pi, generator)
     place = torch.linspace(-0.5, 0.5, size, device=generator.device)
     along = place.view(-1, 1) * angle.sin() + place * angle.cos()
@@ -130,15 +130,15 @@ def partial_mask(count: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def smooth(noisy: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
-    """Filter noisy pictures as phones do, by a filter that keeps edges and is made for about their level of noise."""
+    """Filter noisy pictures as phones do: an edge-preserving filter matched roughly to their noise level."""
     level = (noisy - clean).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     return neighbourhood_filter(noisy, level * _uniform(len(noisy), 1, 3, generator))
 
 
 def neighbourhood_filter(pixels: Tensor, tolerance: Tensor, radius: int = 2) -> Tensor:
-    """Average each pixel with those around it that are about as bright (Yaroslavsky 1985).
+    """Average each pixel with neighbours of similar brightness (Yaroslavsky 1985).
 
-    tolerance, (N, 1, 1, 1): the difference of brightness, on [0, 1], at which a neighbour counts exp(-1/2).
+    tolerance, (N, 1, 1, 1), is the difference in brightness, on [0, 1], at which a neighbour has the weight exp(-1/2).
     """
     side = 2 * radius + 1
     padded = F.pad(pixels, (radius,) * 4, mode="reflect")
@@ -149,14 +149,14 @@ def neighbourhood_filter(pixels: Tensor, tolerance: Tensor, radius: int = 2) -> 
 
 
 def resize(pixels: Tensor, side: int, by_area: bool) -> Tensor:
-    """Resize squares to side x side, by areas' means or bicubically."""
+    """Resize squares to side x side, by area averaging or bicubic interpolation."""
     if by_area:
         return F.interpolate(pixels, size=(side, side), mode="area")
     return F.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def recompress(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Store pictures as JPEG of quality 40 to 95, most with halved chroma, on a grid that starts anywhere."""
+    """Compress pictures as JPEG of quality 40 to 95, most with halved chroma, on a randomly placed grid."""
     count = len(pixels)
     quality = _uniform(count, 40, 95, generator).round()
     halved = _uniform(count, 0, 1, generator) < 0.75
@@ -166,7 +166,7 @@ def recompress(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cut(noisy: Tensor, clean: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The same window of size x size, at random, of each noisy and clean picture."""
+    """Cut a random window of size x size, the same from both pictures of each pair."""
     free = noisy.shape[-1] - size + 1
     corners = torch.randint(free, (len(noisy), 2), generator=generator, device=generator.device).tolist()
     windows = [(..., slice(top, top + size), slice(left, left + size)) for top, left in corners]
@@ -178,5 +178,5 @@ def cut(noisy: Tensor, clean: Tensor, size: int, generator: torch.Generator) -> 
 
 
 def grey(pixels: Tensor) -> Tensor:
-    """The brightness of pictures in all three channels."""
+    """Return pictures with their brightness in all three channels."""
     return mix(pixels, constant(RGB_TO_YCC, pixels))[:, :1].expand(-1, 3, -1, -1)

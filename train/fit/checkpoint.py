@@ -1,4 +1,4 @@
-"""The state of a training run, and how it gets to disk and back."""
+"""The state of a training run, saved to and loaded from checkpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from denoiser.weights import LICENSE
 from ..config import LATEST, ConfigError
 
 COUNTERS = ("step", "crops", "seconds", "skipped", "validated_step", "best_psnr", "measured_on")
-ORIGIN = ("started_from", "license")  # checkpoints of old don't have it
+ORIGIN = ("started_from", "license")  # missing in old checkpoints
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)\.pt")
 
 
@@ -33,27 +33,29 @@ CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)\.pt")
 class Run:
     """The whole state of a training run: what a checkpoint holds.
 
-    There is no random state in it: what is drawn in a step depends on the seed and the number of the step alone.
+    It has no random state: every random draw of a step depends only on the seed and the number of the step.
     """
 
     model: DenoisingAutoencoder
     average: AveragedModel | None  # exponential moving average of the weights
     optimizers: list[torch.optim.Optimizer]
     step: int = 0
-    crops: int = 0  # that it has seen, in all processes
+    crops: int = 0  # seen so far, over all processes
     seconds: float = 0.0
     skipped: int = 0  # steps whose gradients weren't finite
     skipped_in_a_row: int = 0
-    settings: list[dict[str, Any]] = field(default_factory=list)  # the first ones, then what was changed, from_step
-    started_from: dict[str, Any] | None = None  # how the weights of --init had been trained
-    license: str = LICENSE  # of the weights: that of --init's, empty where they don't say
+    settings: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # the initial ones, then each change with its from_step
+    started_from: dict[str, Any] | None = None  # how the weights of --init were trained
+    license: str = LICENSE  # of the weights; of --init's weights if given, empty if they record none
     validated_step: int = -1  # the last step that was validated
     best_psnr: float = -math.inf
-    measured_on: str = ""  # a fingerprint of what that was measured on; empty where a checkpoint of old doesn't say
+    measured_on: str = ""  # fingerprint of the validation data of best_psnr; empty in old checkpoints
 
     @property
     def measured_model(self) -> DenoisingAutoencoder:
-        """The averaged weights where there are any: those are validated and kept."""
+        """The averaged weights if the run averages, else the model: these are validated and kept."""
         return cast(DenoisingAutoencoder, self.average.module) if self.average is not None else self.model
 
     @property
@@ -63,7 +65,7 @@ class Run:
 
 @contextmanager
 def best_effort(what: str) -> Iterator[None]:
-    """Write something that a run can do without: where a disk is full or gone, it is said, and the run goes on."""
+    """Write `what`, which a run can do without: if the disk is full or gone, report it and go on."""
     try:
         yield
     except (OSError, DenoiserError, ConfigError) as error:
@@ -71,19 +73,20 @@ def best_effort(what: str) -> Iterator[None]:
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a run's folder, oldest first."""
+    """Return the paths of the checkpoints in the folder of a run, oldest first."""
     found = [path for path in folder.glob("checkpoint-*.pt") if CHECKPOINT_NAME.fullmatch(path.name)]
     return sorted(found, key=step_of)
 
 
 def step_of(path: Path) -> int:
+    """Return the step of a checkpoint, which its name states."""
     return int(path.stem.removeprefix("checkpoint-"))
 
 
 def save_checkpoint(run: Run, folder: Path, limit: int) -> Path:
-    """Write the whole state, atomically, then remove all checkpoints but the newest `limit`.
+    """Write the whole state atomically to `folder`, then remove all but the newest `limit` checkpoints.
 
-    A crash at any moment leaves the older ones. Raises OSError where it can't be written.
+    A crash at any moment leaves the older checkpoints intact. Raises OSError if the file can't be written.
     """
     state = {
         "model": run.model.state_dict(),
@@ -95,12 +98,12 @@ def save_checkpoint(run: Run, folder: Path, limit: int) -> Path:
     }
     folder.mkdir(parents=True, exist_ok=True)
     path, partial = folder / f"checkpoint-{run.step:07d}.pt", folder / "checkpoint.partial"
-    torch.save(state, content := io.BytesIO())  # straight to a full disk it would hide why it fails
+    torch.save(state, content := io.BytesIO())  # writing directly, torch would hide why a full disk fails
     try:
         with partial.open("wb") as file:
             file.write(content.getbuffer())
             file.flush()
-            fsync(file.fileno())  # or a power cut could leave the new name with nothing in it
+            fsync(file.fileno())  # or a power cut could leave an empty file under the new name
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -111,10 +114,10 @@ def save_checkpoint(run: Run, folder: Path, limit: int) -> Path:
 
 
 def resume_run(run: Run, resume: str, folder: Path) -> Path | None:
-    """Put a run back to where its newest checkpoint stands, or the one at the path `resume`; returns which.
+    """Restore a run from its newest checkpoint, or from the one at the path `resume`; return the path used.
 
-    Where the newest is damaged, the one before it serves; where there is none at all, the run starts anew. Raises
-    ConfigError where none can be used, or where the folder holds later ones than that at the path.
+    If the newest is damaged, the one before it is used; if there is none, the run starts anew and the result is None.
+    Raises ConfigError if none can be used, or if the folder holds later checkpoints than the given one.
     """
     candidates = find_checkpoints(folder) if resume == LATEST else [Path(resume)]
     for path in reversed(candidates):
@@ -132,13 +135,13 @@ def resume_run(run: Run, resume: str, folder: Path) -> Path | None:
 
 
 class DamagedCheckpoint(ConfigError):
-    """A file that isn't a whole checkpoint."""
+    """A file that is not a complete checkpoint."""
 
 
 def load_checkpoint(run: Run, path: Path) -> None:
-    """Put a run back to where save_checkpoint saw it.
+    """Restore a run from a checkpoint of save_checkpoint.
 
-    Raises DamagedCheckpoint, or ConfigError if the checkpoint is another network's.
+    Raises DamagedCheckpoint, or ConfigError if the checkpoint belongs to another network.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -148,7 +151,7 @@ def load_checkpoint(run: Run, path: Path) -> None:
         raise DamagedCheckpoint(f"{path} is damaged and can't be resumed from") from error
     try:
         if (state["average"] is None) != (run.average is None):
-            raise ValueError("one of the two has averaged weights")
+            raise ValueError("only one of the two has averaged weights")
         run.model.load_state_dict(state["model"])
         if run.average is not None:
             run.average.load_state_dict(state["average"])
@@ -165,7 +168,7 @@ def load_checkpoint(run: Run, path: Path) -> None:
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Take over the moments; the settings stay those that the run was given, but for the rate, which each step sets."""
+    """Restore the moments but keep the settings of this run, except for the learning rate, which each step sets."""
     given = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
     for group, settings in zip(optimizer.param_groups, given, strict=True):

@@ -1,6 +1,6 @@
-"""The processes of one run: torchrun starts them, torch.distributed connects them, and each does its share of the work.
+"""Split one run over the processes that torchrun starts, connected by torch.distributed.
 
-Without torchrun there is one process, and all of this comes to nothing.
+With one process every method is a no-op.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from denoiser.inference import pick_device
 
 @dataclass(frozen=True)
 class World:
-    """Which of how many processes this is."""
+    """The place of this process among all processes of the run."""
 
     rank: int = 0
     size: int = 1
@@ -30,18 +30,18 @@ class World:
         return self.rank == 0
 
     def pick_device(self, name: str) -> torch.device:
-        """The device of --device; of several GPUs, each process has its own."""
+        """Return the device that --device names; with several GPUs, each process gets its own."""
         device = pick_device(name)
         if device.type == "cuda" and device.index is None and self.size > 1:
             return torch.device("cuda", self.local_rank)
         return device
 
     def share(self, items: list) -> list:
-        """This process's items: every so-and-so-many-th of them."""
+        """Return the items of this process: every size-th, from its rank on."""
         return items[self.rank :: self.size]
 
     def gather(self, shared: list) -> list:
-        """Put what the processes made of their shares in order again, in every process."""
+        """Collect the results for the items of all processes, in the order before share(), in every process."""
         if self.size == 1:
             return shared
         parts: list = [None] * self.size
@@ -49,7 +49,7 @@ class World:
         return [parts[place % self.size][place // self.size] for place in range(sum(map(len, parts)))]
 
     def highest(self, *values: float) -> tuple[float, ...]:
-        """The highest of each value over all processes."""
+        """Return the maximum of each value over all processes."""
         if self.size == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64)
@@ -58,7 +58,7 @@ class World:
 
     @contextmanager
     def one_by_one(self) -> Iterator[None]:
-        """The first process of each machine goes ahead, for what the others then find on the disk."""
+        """Let the first process of each machine go first; the others then find its downloads on disk."""
         if self.local_rank:
             self.highest()  # waits for all
         yield
@@ -68,7 +68,7 @@ class World:
 
 @contextmanager
 def joined_world() -> Iterator[World]:
-    """Join the processes that torchrun has started; it tells each its place by environment variables."""
+    """Join the processes of torchrun, which gives each its place in environment variables."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield World()
         return

@@ -1,4 +1,4 @@
-"""Ctrl-C, and a scheduler's request to stop, as a question that the training loop answers between two steps."""
+"""Turn Ctrl-C and a scheduler's SIGTERM into a flag that the training loop checks between two steps."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 @dataclass
 class Interrupt:
-    """Whether a stop was asked for."""
+    """Whether a stop was requested."""
 
     requested: bool = False
 
 
 @contextmanager
 def catch_interrupts() -> Iterator[Interrupt]:
-    """Note the first SIGINT or SIGTERM; the second raises KeyboardInterrupt wherever the program is.
+    """Record the first SIGINT or SIGTERM; the second raises KeyboardInterrupt at once.
 
-    Only the main thread of a program may do that; in another one signals keep their meaning.
+    Only the main thread can handle signals; in any other thread they keep their default effect.
     """
     interrupt = Interrupt()
 

@@ -1,4 +1,4 @@
-"""The training loop: one step after another, validation and checkpoints now and then, and an exact resume."""
+"""The training loop: steps, periodic validation and checkpoints, and exact resume."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from .progress import Report
 from .step import MAX_SKIPPED, make_objective, train_step
 from .validation import METRICS_FILE, WEIGHTS_FOLDER, forget_later_metrics, note_settings, read_metrics, validate
 
-WARMUP_SHARE = 0.03  # of a run, at most: a short one would be over before --warmup-steps are
+WARMUP_SHARE = 0.03  # of a run at most: a short run could end before --warmup-steps
 
 
 def fit(config: TrainConfig) -> Path:
-    """Train as the config says; returns the folder of the best weights, output_dir/weights.
+    """Train with the settings of the config; return the folder of the best weights, output_dir/weights.
 
-    Under torchrun the processes share the work. Raises ConfigError for settings or data that can't be used, or where
-    the run diverges, and KeyboardInterrupt, when all is saved, where the run is interrupted.
+    Under torchrun the processes share the work. Raises ConfigError if the settings or the data can't be used or the run
+    diverges, and KeyboardInterrupt, after saving everything, if the run is interrupted.
     """
     with joined_world() as world, catch_interrupts() as interrupt:
         output = Path(config.output_dir)
         if find_checkpoints(output) and not config.resume:
             raise ConfigError(f"{output} holds a run already; --resume continues it, another --output-dir starts anew")
         device = world.pick_device(config.device)
-        with world.one_by_one():  # the first one downloads
+        with world.one_by_one():  # the first process downloads
             data = open_training_data(config, device, world.rank, world.size)
         run = start_run(config, device)
         if config.resume and resume_run(run, config.resume, output) and not (output / WEIGHTS_FOLDER).is_dir():
-            run.best_psnr = -math.inf  # that was in another folder
+            run.best_psnr = -math.inf  # its weights are in another folder
         note_settings(run, config)
         if world.is_main:
             output.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def fit(config: TrainConfig) -> Path:
             print(f"{config.recipe} on {device}: {data.about}")
 
         objective = make_objective(run.model, config, world)
-        data.seek(run.crops // world.size)  # may take minutes, which are not the training's
+        data.seek(run.crops // world.size)  # may take minutes, which don't count as training time
         started = time.monotonic() - run.seconds
         with Report(config, run, world, output, run_progress(config, run)) as report:
             while (progress := run_progress(config, run)) < 1 and not interrupt.requested:
@@ -85,7 +85,7 @@ def fit(config: TrainConfig) -> Path:
 
 
 def finish(run: Run, config: TrainConfig, output: Path, interrupted: bool) -> None:
-    """Save the state; where the run is complete, draw its curve and push its weights."""
+    """Save the state; if the run is complete, draw its curve and push its weights."""
     try:
         path = save_checkpoint(run, output, config.checkpoints_total_limit)
     except OSError as error:
@@ -102,11 +102,11 @@ def finish(run: Run, config: TrainConfig, output: Path, interrupted: bool) -> No
 
 
 def stop_if_diverged(run: Run, output: Path) -> None:
-    """Raise ConfigError, naming the last good checkpoint, where too many steps in a row had to be skipped."""
+    """Raise ConfigError, naming the last good checkpoint, if MAX_SKIPPED steps in a row were skipped."""
     if run.skipped_in_a_row < MAX_SKIPPED:
         return
     good = find_checkpoints(output)
-    advice = f"go on with --resume {good[-1]} and" if good else "start anew with"
+    advice = f"continue with --resume {good[-1]} and" if good else "start anew with"
     raise ConfigError(
         f"the gradients were not finite in {MAX_SKIPPED} steps in a row, up to step {run.step}; "
         f"{advice} a lower --learning-rate"
@@ -114,10 +114,10 @@ def stop_if_diverged(run: Run, output: Path) -> None:
 
 
 def push_weights(output: Path, repo: str) -> None:
-    """Put the best weights so far on the Hub. Where that fails, it is said, and the training goes on."""
+    """Push the best weights so far to the Hub. A failure is reported and training goes on."""
     folder = output / WEIGHTS_FOLDER
     if not folder.is_dir():
-        return  # nothing was validated yet
+        return  # nothing has been validated yet
     try:
         write_card(folder)
         tqdm.write(f"pushed: {push(folder, repo).url}")
@@ -126,7 +126,7 @@ def push_weights(output: Path, repo: str) -> None:
 
 
 def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoencoder | None = None) -> Run:
-    """A run at step 0, the same for the same seed; of a new network of the config's kind if none is given."""
+    """Create a run at step 0, the same for the same seed; without `model`, of a new network of the config's kind."""
     torch.manual_seed(config.seed)  # initialisation draws from PyTorch's default generator
     model = model or DenoisingAutoencoder(NETWORKS[config.network])
     origin: dict[str, Any] = {}
@@ -150,7 +150,7 @@ def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoenc
 
 
 def _ema(decay: float) -> Callable[..., None]:
-    """Exponential moving average whose decay starts low, so that early weights are soon forgotten."""
+    """Return an exponential moving average whose decay starts low, so that early weights fade quickly."""
 
     @torch.no_grad()
     def update(averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
@@ -165,15 +165,15 @@ def _ema(decay: float) -> Callable[..., None]:
 
 
 def run_progress(config: TrainConfig, run: Run) -> float:
-    """How much of the run is done, from 0 to 1: by steps or by time, whichever is further."""
+    """Return the completed share of the run, from 0 to 1: by steps or by time, whichever is further."""
     by_time = run.seconds / (60 * config.max_minutes) if config.max_minutes else 0.0
     return max(run.step / config.steps, by_time)
 
 
 def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
-    """The rate for a step: a linear warm-up, then half a cosine down to zero, or constant.
+    """Return the learning rate of a step: a linear warm-up, then half a cosine down to zero, or constant.
 
-    progress is that of the run, from 0 to 1. A warm-up that is longer than WARMUP_SHARE of the run is cut to that.
+    progress is the completed share of the run, from 0 to 1. The warm-up is cut to WARMUP_SHARE of the run.
     """
     warmup = min(1.0, max((step + 1) / config.warmup_steps, progress / WARMUP_SHARE)) if config.warmup_steps else 1.0
     decay = 0.5 * (1 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1.0

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""The training loss."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..config import TrainConfig
 
 ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
-ESTIMATE_FLOOR = 2 / 255  # likewise of the estimator's errors: levels below it are as good as none
-CHARBONNIER_EPSILON = 1e-3  # errors below it count squared (Charbonnier et al. 1994)
+ESTIMATE_FLOOR = 2 / 255  # the same for the estimator's errors: lower levels hardly differ from none
+CHARBONNIER_EPSILON = 1e-3  # smaller errors count squared (Charbonnier et al. 1994)
 PIXEL_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": torch.abs,
     "charbonnier": lambda error: (error.square() + CHARBONNIER_EPSILON**2).sqrt(),
@@ -24,7 +24,7 @@ PIXEL_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Objective(nn.Module):
-    """A network and what it is to minimise as one module, as DistributedDataParallel and torch.compile want it."""
+    """A network and its loss as one module, as DistributedDataParallel and torch.compile need it."""
 
     def __init__(self, model: DenoisingAutoencoder) -> None:
         super().__init__()
@@ -43,12 +43,12 @@ def training_loss(
     config: TrainConfig,
     given: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The loss of a batch, and the restored crops (the noisy ones where the estimator alone is trained).
+    """Return the loss of a batch and the restored crops (the noisy ones if only the estimator is trained).
 
-    The crops where `told` is true are denoised with the noise level map `given` (default: sigma, the true one), so that
-    the network obeys it, the others with the estimate, so that it learns to live with the estimator's errors. The
-    estimator itself learns from the true level alone. A shift of the colours too small to matter pixel by pixel is seen
-    in the whole, so the config can make it count.
+    Crops where `told` is true are denoised with the noise level map `given` (default: sigma, the true one), so that the
+    network obeys it; the others with the estimate, so that the network tolerates the estimator's errors. The estimator
+    learns only from the true level. A colour shift too small to matter in a pixel shows in the whole picture, so
+    drift_weight can make it count.
     """
     pixel_loss = PIXEL_LOSSES[config.loss]
     level = sigma.mean(dim=(1, 2, 3), keepdim=True)
@@ -70,10 +70,10 @@ def training_loss(
 
 
 def quantile_loss(estimate: Tensor, sigma: Tensor, quantile: float) -> Tensor:
-    """The pinball loss of the logarithm of an estimate, which is least at that quantile of the levels that may be true.
+    """Return the pinball loss of the log of an estimate, minimal at the given quantile of the plausible levels.
 
-    Its weight doesn't depend on the truth, so that the median is one (Koenker & Bassett 1978). A quantile above it
-    makes the estimator err upwards, which harms less (CBDNet, Guo et al. 2019).
+    Its weight does not depend on the true level, so that 0.5 gives the median (Koenker & Bassett 1978). A higher
+    quantile makes the estimator overestimate, which harms less (CBDNet, Guo et al. 2019).
     """
     missing = torch.log((sigma + ESTIMATE_FLOOR) / (estimate + ESTIMATE_FLOOR))
     return 2 * torch.maximum(quantile * missing, (quantile - 1) * missing).mean()

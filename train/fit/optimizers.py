@@ -1,4 +1,4 @@
-"""What moves the weights: Muon for the hidden convolutions, AdamW for everything else; or AdamW alone."""
+"""Optimizers: Muon for the hidden convolutions with AdamW for everything else, or only AdamW."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from denoiser.model import DenoisingAutoencoder
 
 from ..config import TrainConfig
 
-HIDDEN_WIDTH = 16  # a convolution between features has at least so many channels on both sides
+HIDDEN_WIDTH = 16  # convolutions with at least this many channels on both sides are hidden
 
 # The quintic of Jordan et al. 2024: repeated, it takes every singular value in (0, 1] to about 1 (0.7 to 1.2).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -20,7 +20,7 @@ ITERATIONS = 5
 
 
 def make_optimizers(model: DenoisingAutoencoder, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """The optimizers whose steps, taken one after the other, are a step of the run.
+    """Create the optimizers; one step of each makes a step of the run.
 
     With --optimizer muon the convolutions between hidden features of the autoencoder go to Muon; its first and last
     layer, all biases and the noise level estimator stay with AdamW.
@@ -38,18 +38,18 @@ def make_optimizers(model: DenoisingAutoencoder, config: TrainConfig) -> list[to
 class Muon(torch.optim.Optimizer):
     """Momentum with orthogonal steps (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
 
-    For the hidden layers of a network: matrices, or convolution weights, seen as one row per first index. A step's
-    elements have a root mean square of about `lr`, as Adam's have, so that one learning rate serves both. It is
-    torch.optim.Muon for more than matrices and in the weights' own precision: that one iterates in bfloat16, for which
-    most CPUs have no instructions.
+    For the hidden layers of a network: matrices, or convolution weights flattened to one row per first index. The
+    elements of a step have a root mean square of about `lr`, as with Adam, so one learning rate serves both. Unlike
+    torch.optim.Muon it takes convolutions and keeps the precision of the weights: torch's iterates in bfloat16, for
+    which most CPUs have no instructions.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closures here
-        """Move every parameter that has a gradient. A closure is not supported."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # takes no closure
+        """Update every parameter that has a gradient. A closure is not supported."""
         assert closure is None
         for group in self.param_groups:
             for weight in group["params"]:
@@ -65,7 +65,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
-    """U V^T, nearly, of a matrix U S V^T: float (rows, columns) -> the same shape, singular values about 1.
+    """Return about U V^T for a matrix U S V^T: float (rows, columns), the same shape, singular values about 1.
 
     The iteration works on the small square M M^T instead of M: a network's matrices are several times longer than wide.
     """

@@ -1,4 +1,4 @@
-"""What can be seen of a run while it goes: a progress bar, and a tracker if one is wanted."""
+"""Show a run while it trains: a progress bar, and an experiment tracker on request."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .checkpoint import Run
 from .distributed import World
 from .step import Step
 
-EVERY = 20  # steps between two looks at the loss: on a GPU each look waits for it
+EVERY = 20  # steps between two reads of the loss: each read waits for the GPU
 
 
 class Report:
-    """Tells of one run's steps and scores, in the main process alone; a context manager."""
+    """Reports the steps and scores of a run, only in the main process; a context manager."""
 
     def __init__(self, config: TrainConfig, run: Run, world: World, output: Path, progress: float) -> None:
-        """progress: how much of the run is done, from 0 to 1. Raises ConfigError where the tracker isn't installed."""
+        """Start at `progress` of the run, from 0 to 1. Raises ConfigError if the tracker isn't installed."""
         self.run = run
         self.losses: list[float] = []
         self.drawing, self.waited, self.begun = 0.0, 0.0, time.perf_counter()
-        self.crops, self.since = run.crops, self.begun  # at the last look
+        self.crops, self.since = run.crops, self.begun  # at the last read
         bar_format = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
         self.bar = tqdm(total=1.0, initial=progress, bar_format=bar_format, disable=not world.is_main)
         self.tracker = make_tracker(config, output, run.step) if world.is_main else None
@@ -37,7 +37,7 @@ class Report:
             self.tracker.close()
 
     def step(self, step: Step, rate: float, progress: float, waited: float = 0.0) -> None:
-        """Count a step, and now and then show how it went. waited: seconds in all that photos were late."""
+        """Count a step and, every EVERY steps, show it. `waited` is the total of seconds spent waiting for photos."""
         self.drawing += step.drawing
         self.waited = waited
         self.bar.update(min(progress, 1.0) - self.bar.n)
@@ -56,11 +56,11 @@ class Report:
 
     @property
     def drawing_share(self) -> float:
-        """The share of the time since the start in which crops and their noise were drawn, or photos waited for."""
+        """The share of the time since the start spent drawing crops and noise, or waiting for photos."""
         return (self.drawing + self.waited) / (time.perf_counter() - self.begun)
 
     def scores(self, scores: dict[str, float]) -> None:
-        """Show what a validation measured."""
+        """Track the scores of a validation."""
         self.track({f"validation/{name}": value for name, value in scores.items()})
 
     def track(self, values: dict[str, float]) -> None:
@@ -68,7 +68,7 @@ class Report:
             self.tracker.log(values, self.run.step)
 
     def mean_loss(self) -> float | None:
-        """The mean of the losses that were looked at since the last call; None if there were none."""
+        """Return the mean of the losses read since the last call, or None if there are none."""
         losses, self.losses = self.losses, []
         return sum(losses) / len(losses) if losses else None
 
@@ -90,7 +90,7 @@ class TensorBoard:
 
 
 class Trackio:
-    """Writes a run, named as the output folder, of Trackio's project "denoiser", for `trackio show`."""
+    """Writes to the Trackio project "denoiser", with the output folder's name for the run, for `trackio show`."""
 
     def __init__(self, config: TrainConfig, output: Path, step: int) -> None:
         import trackio
@@ -109,12 +109,10 @@ TRACKERS: dict[str, type[TensorBoard | Trackio]] = {"tensorboard": TensorBoard, 
 
 
 def make_tracker(config: TrainConfig, output: Path, step: int) -> TensorBoard | Trackio | None:
-    """The tracker of --report-to, if there is one. Raises ConfigError where it isn't installed."""
+    """Create the tracker of --report-to, if any. Raises ConfigError if it isn't installed."""
     if config.report_to == "none":
         return None
     try:
         return TRACKERS[config.report_to](config, output, step)
     except ImportError as error:
-        raise ConfigError(
-            f"--report-to {config.report_to} needs it installed: pip install {config.report_to}"
-        ) from error
+        raise ConfigError(f"--report-to {config.report_to} is not installed: pip install {config.report_to}") from error

@@ -1,4 +1,4 @@
-"""One optimizer step: batches, their gradients, and what moves the weights."""
+"""One optimizer step: draw batches, compute their gradients, update the weights."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .checkpoint import Run
 from .distributed import World
 from .loss import Objective
 
-MAX_PSNR = 100.0  # is shown of crops that all came back exactly
-MAX_SKIPPED = 10  # steps in a row whose gradients aren't finite; then the run stops
+MAX_PSNR = 100.0  # shown if all crops were restored exactly
+MAX_SKIPPED = 10  # steps in a row without finite gradients, after which the run stops
 
 
 class Step(NamedTuple):
-    """What one optimizer step came to, in this process."""
+    """The outcome of one optimizer step in this process."""
 
-    loss: Tensor  # on the device, as the next one is
-    psnr: Tensor  # over all pixels of the restored crops: some may come back exactly
-    drawing: float  # seconds that it took to draw the crops and their noise
+    loss: Tensor  # on the device, like psnr
+    psnr: Tensor  # over all pixels of the restored crops
+    drawing: float  # seconds spent drawing the crops and their noise
 
 
 def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
-    """Whether the network computes in bfloat16: by default on a GPU, and on a CPU that is fast at it."""
+    """Return whether to compute in bfloat16: by default on a GPU, and on a CPU that is fast at it."""
     fast = device.type == "cuda" or has_fast_bfloat16(device)
     return fast if config.mixed_precision == "auto" else config.mixed_precision == "bf16"
 
@@ -44,7 +44,7 @@ def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
 def make_objective(
     model: DenoisingAutoencoder, config: TrainConfig, world: World
 ) -> Objective | DistributedDataParallel:
-    """What a step calls and differentiates: the network with its loss, compiled, and shared among the processes."""
+    """Wrap the network with its loss for train_step: compiled on request, and shared among the processes."""
     objective = Objective(model)
     if config.compile:
         objective.compile()
@@ -55,11 +55,10 @@ def make_objective(
 
 
 def step_generator(config: TrainConfig, step: int, batch: int, device: torch.device) -> torch.Generator:
-    """What draws everything random of one batch of one step.
+    """Return the random generator for one batch of one step.
 
-    It depends on nothing that has gone before, so that a resumed run draws what an uninterrupted one would have, and
-    several processes what one would have that computes their batches in turn. Dropout draws from PyTorch's default
-    generator, which is seeded likewise.
+    It does not depend on earlier steps: a resumed run draws the same as an uninterrupted one, and several processes the
+    same as one that computes their batches in turn. PyTorch's default generator, used by dropout, gets the same seed.
     """
     seed = int(np.random.SeedSequence((config.seed, step, batch)).generate_state(1)[0])
     torch.manual_seed(seed)
@@ -75,9 +74,9 @@ def train_step(
     camera_photos: PhotoSet | None = None,
     world: World | None = None,
 ) -> Step:
-    """One optimizer step, on the mean gradient of --gradient-accumulation-steps batches of each process.
+    """Take one optimizer step on the mean gradient of --gradient-accumulation-steps batches of each process.
 
-    A step whose gradients aren't finite moves nothing and is counted.
+    A step without finite gradients changes nothing and is counted as skipped.
     """
     objective, world = objective or Objective(run.model), world or World()
     for optimizer in run.optimizers:

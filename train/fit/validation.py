@@ -1,4 +1,4 @@
-"""What a run says of itself on the way: its scores on the validation photos, a picture, and the best weights."""
+"""Validate a run: score it on the validation photos, log the scores, draw a picture grid, keep the best weights."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from .checkpoint import Run, best_effort
 from .distributed import World
 
 METRICS_FILE, WEIGHTS_FOLDER = "metrics.jsonl", "weights"
-SIDE = 256  # pixels, at most, of the windows that are measured: photos may have many megapixels
+SIDE = 256  # pixels, the largest window that is measured: photos may have many megapixels
 GRID_PHOTOS, GRID_SIDE, GRID_LEVEL = 4, 192, 25
 
-# Settings that say nothing about the weights: paths of one machine, or what the other facts tell.
+# Settings left out of the model card: paths of one machine, or recorded elsewhere.
 ELSEWHERE = (
     *("data", "camera_data", "val", "output_dir", "init", "resume", "steps", "max_minutes", "push", "push_every"),
     *("checkpointing_steps", "checkpoints_total_limit", "report_to"),
@@ -47,8 +47,8 @@ def validate(
 ) -> dict[str, float]:
     """Measure, log a line to metrics.jsonl, save a picture grid, and keep the weights if they are the best so far.
 
-    Each process measures its share of the photos; the first one writes. Returns the PSNR by its name in the log. Raises
-    ConfigError where the network returns what is no number.
+    Each process measures its share of the photos; the first one writes. Returns the PSNRs by their names in the log.
+    Raises ConfigError if the network returns NaN.
     """
     world = world or World()
     denoiser = Denoiser(Weights(run.measured_model, config.recipe), str(run.device))
@@ -77,16 +77,16 @@ def validate(
 
 
 def forget_incomparable_best(run: Run, photos: list[np.ndarray], config: TrainConfig) -> None:
-    """Forget the best PSNR so far where it was measured on other photos or other noise, and say so."""
+    """Reset the best PSNR, and report it, if it was measured on other photos or other noise."""
     measured_on = validation_fingerprint(photos, config)
     if run.measured_on not in ("", measured_on):
         run.best_psnr = -math.inf
-        tqdm.write("what is validated on is not what it was: the best PSNR so far is forgotten")
+        tqdm.write("the validation photos or noise changed: the best PSNR so far is reset")
     run.measured_on = measured_on
 
 
 def validation_fingerprint(photos: list[np.ndarray], config: TrainConfig) -> str:
-    """The same for the same photos and those settings that photo_scores depends on: only then PSNRs compare."""
+    """Hash the photos and the settings that photo_scores depends on: PSNRs compare only if they are the same."""
     digest = hashlib.sha256(repr((bool(config.camera_share), config.partial_share)).encode())
     for photo in photos:
         digest.update(repr(photo.shape).encode() + photo.tobytes())
@@ -94,7 +94,7 @@ def validation_fingerprint(photos: list[np.ndarray], config: TrainConfig) -> str
 
 
 def photo_scores(denoiser: Denoiser, photo: np.ndarray, seed: int, config: TrainConfig) -> dict[str, float]:
-    """Blind PSNR on a window of a photo, uint8 (H, W, 3), with each noise; the seed picks the camera."""
+    """Measure the blind PSNR on a window of a photo, uint8 (H, W, 3), with each noise; `seed` picks the camera."""
     clean = middle(photo, SIDE)
     scores = {f"psnr_{level}": psnr(denoiser, noisy_version(clean, level, False), clean / 255) for level in LEVELS}
     if config.camera_share:
@@ -103,7 +103,10 @@ def photo_scores(denoiser: Denoiser, photo: np.ndarray, seed: int, config: Train
 
 
 def upload(photo: np.ndarray, seed: int, partial_share: float) -> tuple[np.ndarray, np.ndarray]:
-    """A window of a photo, uint8 (H, W, 3), as an upload has it, always the same: (noisy, clean), float32 on [0, 1]."""
+    """Simulate an upload of a window of a photo, uint8 (H, W, 3); the same for the same seed.
+
+    Returns (noisy, clean), float32 (H, W, 3) on [0, 1].
+    """
     side = min(SIDE, *(length // 2 * 2 for length in photo.shape[:2]))
     pair = upload_pairs(PhotoSet([photo]), 1, side, partial_share, torch.Generator().manual_seed(seed))
     noisy, clean = (np.ascontiguousarray(pixels[0].permute(1, 2, 0)) for pixels in pair)
@@ -111,15 +114,15 @@ def upload(photo: np.ndarray, seed: int, partial_share: float) -> tuple[np.ndarr
 
 
 def psnr(denoiser: Denoiser, noisy: np.ndarray, clean: np.ndarray) -> float:
-    """PSNR of a noisy picture, denoised blindly and rounded to 8 bits, in dB: both float (H, W, 3) on [0, 1]."""
+    """Denoise blindly, round to 8 bits and return the PSNR in dB. Both pictures are float (H, W, 3) on [0, 1]."""
     restored = noise.quantize(torch.from_numpy(denoiser.denoise(noisy)).double())
     return float(metrics.psnr(restored[None], torch.from_numpy(clean)[None].double()))
 
 
 def mean_scores(scores: list[dict[str, float]]) -> dict[str, float]:
-    """The means over photos, and "psnr", by which the best weights are chosen.
+    """Return the means over photos, and "psnr", which selects the best weights.
 
-    That is the mean over the levels; where the run trains for cameras too, half of it is theirs.
+    "psnr" is the mean over the levels; if the run also trains on camera noise, that counts half.
     """
     means = {name: float(np.mean([row[name] for row in scores])) for name in scores[0]}
     psnr = float(np.mean([means[f"psnr_{level}"] for level in LEVELS]))
@@ -129,19 +132,19 @@ def mean_scores(scores: list[dict[str, float]]) -> dict[str, float]:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a run's log, but for a last one whose writing was cut off."""
+    """Read the lines of a run's log, except for an incomplete last one."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def forget_later_metrics(path: Path, step: int) -> None:
-    """Drop what a run had logged after the checkpoint it is resumed from: it will log it again."""
+    """Drop the log lines after `step`, where the run resumes: they will be logged again."""
     kept = [json.dumps(line) + "\n" for line in read_metrics(path) if line["step"] <= step]
     path.write_text("".join(kept), encoding="utf-8")
 
 
 def note_settings(run: Run, config: TrainConfig) -> None:
-    """Remember the settings, or which of them are others than before: a run may be resumed with changed ones."""
+    """Record the settings in the run, or only the changed ones if it is resumed with others."""
     known = {key: value for part in run.settings for key, value in part.items()}
     settings = {key: value for key, value in config.to_json().items() if key not in ELSEWHERE}
     changed = {key: value for key, value in settings.items() if key not in known or known[key] != value}
@@ -150,7 +153,7 @@ def note_settings(run: Run, config: TrainConfig) -> None:
 
 
 def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
-    """What a model card says of the training."""
+    """Return the facts of the training for the model card."""
     on_gpu = run.device.type == "cuda"
     return {
         "recipe": config.recipe,
@@ -165,10 +168,10 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
 
 
 def data_name(source: str) -> str:
-    """A source of --data without the path of one machine."""
+    """Return the name of a --data source without its local path."""
     return source if source.startswith(HUB) else Path(source).name
 
 
 def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:
-    """Save rows of noisy, denoised and clean, one for each of the first photos, as one picture."""
+    """Save one picture with a row of noisy, denoised and clean for each of the first photos."""
     save_image(Photo(compare(denoiser, photos[:GRID_PHOTOS], GRID_LEVEL, GRID_SIDE)), path)

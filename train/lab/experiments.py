@@ -1,7 +1,7 @@
-"""What limits the network? Short runs from scratch that differ in one thing each and get the same time.
+"""Compare design choices: short runs from scratch, each with one change and the same training time.
 
-`python -m train experiment` prints the table of train/README.md. A run so short tells how fast a choice learns, which
-is what matters where training time is what there is least of; it does not tell where that choice would end.
+`python -m train experiment` prints the tables of results. A short run shows how fast a choice learns, which matters
+most when training time is scarce; it does not show where that choice would end.
 """
 
 from __future__ import annotations
@@ -31,39 +31,39 @@ from ..fit.loop import learning_rate, run_progress, start_run
 from ..fit.step import train_step
 from ..measure.evaluate import LEVELS, network_size, noisy_version
 
-# Gaussian noise alone, made for minutes.
+# Only Gaussian noise, for runs of minutes.
 RECIPE = TrainConfig(
     crop=128, warmup_steps=30, ema_decay=0.99, camera_share=0.0, clean_share=0.0, grey_share=0.0, partial_share=0.0,
     drift_weight=0.0, estimate_quantile=0.5,
 )  # fmt: skip
-DEAD_LEAVES = 100  # pictures of 384x384 beside the 400 photos
+DEAD_LEAVES = 100  # pictures of 384x384 added to the 400 photos
 TIMED_SIDE, TIMED_ROUNDS = 512, 5
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One change to the recipe of `base`: of its settings, of the shape of its network, or of the network itself."""
+    """One change to `base`: to its settings, to the shape of its network, or to the network itself."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     shape: ModelConfig = ModelConfig()
     change: Callable[[DenoisingAutoencoder], None] = lambda network: None  # made before training, in place
-    extra: str = ""  # "photos" (those of --photos) or "dead leaves": trained on as well
+    extra: str = ""  # additional training data: "photos" (those of --photos) or "dead leaves"
     growing_crops: tuple[int, ...] = ()  # crop sizes, each for an equal share of the time
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one variant came to."""
+    """The results of one variant."""
 
     name: str
-    psnr: tuple[float, ...]  # on the validation photos, one a level of LEVELS
-    crops: int  # how many it was trained on
+    psnr: tuple[float, ...]  # on the validation photos, one per level of LEVELS
+    crops: int  # number of training crops
     gmac: float
     seconds_per_megapixel: float
 
 
 def full_resolution(network: DenoisingAutoencoder) -> None:
-    """The first level works on the picture itself instead of on one of half the size."""
+    """Make the first level work on the full-size picture instead of half the size."""
     first, body = network.config.widths[0], network.body
     body.head = nn.Conv2d(4, first, kernel_size=3, padding=1)
     body.tail = nn.Conv2d(first, 3, kernel_size=3, padding=1)
@@ -73,7 +73,7 @@ def full_resolution(network: DenoisingAutoencoder) -> None:
 
 
 class ConcatenatingBody(ResidualBody):
-    """Skips are concatenated and mixed by a 1x1 convolution, which starts as the sum."""
+    """Concatenates skips and mixes them by a 1x1 convolution, which starts as the sum."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -93,13 +93,13 @@ def concatenated_skips(network: DenoisingAutoencoder) -> None:
 
 
 def without_map(network: DenoisingAutoencoder) -> None:
-    """The autoencoder does not see the noise level map."""
+    """Hide the noise level map from the autoencoder."""
     seen = torch.tensor([1.0, 1.0, 1.0, 0.0])[:, None, None]
     network.body.register_forward_pre_hook(lambda body, inputs: (inputs[0] * seen.to(inputs[0]),))
 
 
 def orthogonal(network: DenoisingAutoencoder) -> None:
-    """Orthogonal instead of Kaiming initialisation of the residual blocks."""
+    """Initialise the residual blocks with orthogonal instead of Kaiming weights."""
     for block in network.body.modules():
         if isinstance(block, ResidualBlock):
             for conv in block.layers:
@@ -108,7 +108,7 @@ def orthogonal(network: DenoisingAutoencoder) -> None:
 
 
 class PointBranch(nn.Module):
-    """A 3x3 convolution with a 1x1 one beside it: one 3x3 kernel, so both training and use cost what one costs."""
+    """A 3x3 convolution with a parallel 1x1 one, merged into a single 3x3 kernel, so that they cost the same as one."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class PointBranch(nn.Module):
 
 
 def branches(network: DenoisingAutoencoder) -> None:
-    """Each 3x3 convolution of the blocks with a 1x1 convolution beside it in training."""
+    """Add a parallel 1x1 convolution to each 3x3 convolution of the blocks."""
     for block in network.body.modules():
         if isinstance(block, ResidualBlock):
             for place, layer in enumerate(block.layers):
@@ -135,7 +135,7 @@ def shaped(widths: tuple[int, ...], encoder: tuple[int, ...], decoder: tuple[int
 
 VARIANTS = {
     "base": Variant(),
-    # What the network is.
+    # The network.
     "widths 48 96 192": shaped((48, 96, 192), (2, 2, 4), (2, 2)),
     "widths 48 64 96, blocks 3 4 6 / 3 4": shaped((48, 64, 96), (3, 4, 6), (3, 4)),
     "widths 64 96 128, blocks 1 3 6 / 1 3": shaped((64, 96, 128), (1, 3, 6), (1, 3)),
@@ -147,7 +147,7 @@ VARIANTS = {
     "batch norm": Variant(shape=ModelConfig(normalization="batch")),
     "1x1 branches in training": Variant(change=branches),
     "no noise level map": Variant(change=without_map),
-    # How it learns.
+    # The training.
     "orthogonal initialisation": Variant(change=orthogonal),
     "AdamW alone, learning rate 1e-3": Variant({"optimizer": "adamw", "learning_rate": 1e-3}),
     "learning rate x 2.5": Variant({"learning_rate": 1e-3}),
@@ -163,7 +163,7 @@ VARIANTS = {
 
 
 def experiment(names: Iterable[str], minutes: float, more_photos: list[np.ndarray]) -> Iterator[Outcome]:
-    """Train each variant for so many minutes and measure it. Raises ConfigError for a name that isn't one."""
+    """Train each named variant for `minutes` and measure it. Raises ConfigError for an unknown name."""
     names = list(names)
     for name in names:
         if name not in VARIANTS:
@@ -205,7 +205,7 @@ def run_variant(
 
 
 def mean_psnr(denoiser: Denoiser, photos: list[np.ndarray], level: float) -> float:
-    """Blind, with the unclipped noise of `evaluate`."""
+    """Return the mean blind PSNR, with the unclipped noise of `evaluate`."""
     scores = []
     for pixels in photos:
         restored = noise.quantize(torch.from_numpy(denoiser.denoise(noisy_version(pixels, level, quantized=False))))
@@ -226,7 +226,7 @@ def seconds_per_megapixel(model: DenoisingAutoencoder) -> float:
 
 
 def outcomes_table(outcomes: Iterable[Outcome]) -> str:
-    """The outcomes as a Markdown table, each beside the first."""
+    """Format the outcomes as a Markdown table, each compared with the first."""
     levels = " | ".join(f"level {level}" for level in LEVELS)
     lines = [
         f"| what was changed | {levels} | mean | against base | crops | GMAC at 256² | s per megapixel |",

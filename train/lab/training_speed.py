@@ -1,4 +1,4 @@
-"""What the trainer costs on top of what any loop has to do: its steps beside bare ones."""
+"""Measure the overhead of the trainer: its steps compared with bare ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..fit.loop import start_run
 from ..fit.loss import Objective
 from ..fit.step import step_generator, train_step, uses_bf16
 
-PHOTOS, SIDE = 8, 320  # what the photos show doesn't matter here
-STEPS = 5  # between two looks at the clock
+PHOTOS, SIDE = 8, 320  # the content of the photos doesn't matter here
+STEPS = 5  # per measurement
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Steps a second, and their ratio: the median over the rounds."""
+    """Steps per second and their ratio, as medians over the rounds."""
 
     trainer: float
     bare: float
@@ -32,13 +32,13 @@ class Speed:
 
     def __str__(self) -> str:
         return (
-            f"trainer {self.trainer:.2f} steps/s, forward + backward + optimizer alone {self.bare:.2f} steps/s: "
-            f"{self.ratio:.0%}; {self.drawing_share:.1%} of the trainer's time is for drawing crops and noise"
+            f"trainer {self.trainer:.2f} steps/s, forward + backward + optimizer only {self.bare:.2f} steps/s: "
+            f"{self.ratio:.0%}; {self.drawing_share:.1%} of the trainer's time goes into drawing crops and noise"
         )
 
 
 def training_speed(config: TrainConfig, rounds: int) -> Speed:
-    """Time the trainer's whole step and a bare one on a fixed batch in turns, so that both meet the same machine."""
+    """Time whole training steps and bare ones on a fixed batch in turns, so that both see the same machine load."""
     device = torch.device("cpu")
     photos = PhotoSet([dead_leaves(max(SIDE, config.crop), seed) for seed in range(PHOTOS)], device)
     trained, bare = start_run(config, device), start_run(config, device)

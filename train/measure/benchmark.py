@@ -1,4 +1,4 @@
-"""What denoising costs on this machine: our networks beside plain stand-ins for published ones.
+"""Measure the cost of denoising on this machine: our networks and plain stand-ins for published ones.
 
 The stand-ins have the published shapes and random weights: enough for time and memory, useless for denoising.
 """
@@ -29,23 +29,23 @@ MEMORY_SIDE = 1024  # pixels a side of the picture that the memory is measured o
 
 
 def dncnn() -> nn.Module:
-    """CDnCNN-B: 20 convolutions of 64 channels at full resolution, batch norm folded in (Zhang et al. 2017)."""
+    """Build CDnCNN-B: 20 convolutions of 64 channels at full resolution, batch norm folded in (Zhang et al. 2017)."""
     return nn.Sequential(*_plain_layers(3, 64, 3, depth=20))
 
 
 def ffdnet() -> nn.Module:
-    """FFDNet for colour: 12 convolutions of 96 channels on the picture folded to half its size (Zhang et al. 2018)."""
+    """Build FFDNet for colour: 12 convolutions of 96 channels on the picture at half its size (Zhang et al. 2018)."""
     return nn.Sequential(
         nn.PixelUnshuffle(2), _NoiseLevelMap(), *_plain_layers(13, 96, 12, depth=12), nn.PixelShuffle(2)
     )
 
 
 def drunet() -> nn.Module:
-    """DRUNet: a U-Net of 64 to 512 channels with four residual blocks a level (Zhang et al. 2021)."""
+    """Build DRUNet: a U-Net of 64 to 512 channels with four residual blocks per level (Zhang et al. 2021)."""
     return _DRUNet((64, 128, 256, 512), blocks=4)
 
 
-OURS = {"photo": "residual", "classic": "classic"}  # the bundled weights, and their architectures
+OURS = {"photo": "residual", "classic": "classic"}  # the bundled weights and their architectures
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{name: partial(DenoisingAutoencoder, ARCHITECTURES[shape]) for name, shape in OURS.items()},
     **{REFERENCE: dncnn, "FFDNet": ffdnet, "DRUNet": drunet},
@@ -54,18 +54,18 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What one network costs."""
+    """The cost of one network."""
 
     network: str
     parameters: int
     gmac: float  # billions of multiply-accumulates at 256x256
     seconds_per_megapixel: float  # the median over the rounds
     time_ratio: float  # to REFERENCE: the median of the ratios within a round
-    memory: float  # GiB above idle that a picture of MEMORY_SIDE squared takes
+    memory: float  # GiB above idle for a picture of MEMORY_SIDE squared
 
 
 def benchmark(side: int, rounds: int, threads: int) -> list[Cost]:
-    """Time every network in turns, so that a slow moment of the machine meets all of them alike."""
+    """Time the networks in turns, so that a slow moment of the machine affects all of them equally."""
     torch.set_num_threads(threads)
     networks = {name: _ready(name) for name in NETWORKS}
     picture = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
@@ -87,13 +87,13 @@ def benchmark(side: int, rounds: int, threads: int) -> list[Cost]:
 
 
 def memory_above_idle(name: str, side: int, threads: int) -> float:
-    """GiB that a fresh process takes for a picture of side x side, above what it held before."""
+    """Return the GiB that a fresh process needs for a picture of side x side, above its memory before."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak_growth, (name, side, threads)) / 2**30
 
 
 def costs_table(costs: Iterable[Cost]) -> str:
-    """The costs as a Markdown table."""
+    """Format the costs as a Markdown table."""
     lines = [
         f"| network | parameters | GMAC at 256² | s per megapixel | time ÷ {REFERENCE} "
         f"| GiB above idle at {MEMORY_SIDE}² |",
@@ -113,14 +113,14 @@ def _ready(name: str) -> nn.Module:
 
 
 def _peak_growth(name: str, side: int, threads: int) -> float:
-    """Bytes by which a picture raises this process's memory at its peak; NaN where the system isn't Linux."""
+    """Return the bytes by which one picture raises the peak memory of this process; NaN except on Linux."""
     if not CLEAR_REFS.exists():
         return math.nan
     torch.set_num_threads(threads)
     network = _ready(name)
     with torch.inference_mode():
-        network(torch.rand(1, 3, 32, 32))  # whatever is loaded at the first call is not the picture's
-        CLEAR_REFS.write_text("5")  # the peak is from now on; getrusage's would begin with the parent's
+        network(torch.rand(1, 3, 32, 32))  # the first call loads libraries, which are not the picture's cost
+        CLEAR_REFS.write_text("5")  # reset the peak; getrusage's would include the parent's
         before = _peak_bytes()
         network(torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last))
     return _peak_bytes() - before
@@ -132,7 +132,7 @@ def _peak_bytes() -> int:
 
 
 def _plain_layers(inputs: int, width: int, outputs: int, depth: int) -> Iterable[nn.Module]:
-    """Convolutions with a ReLU between each two."""
+    """Yield convolutions with a ReLU between each two."""
     channels = [inputs, *[width] * (depth - 1), outputs]
     for number, (before, after) in enumerate(zip(channels, channels[1:], strict=False)):
         if number:
@@ -141,7 +141,7 @@ def _plain_layers(inputs: int, width: int, outputs: int, depth: int) -> Iterable
 
 
 class _NoiseLevelMap(nn.Module):
-    """One more channel, as FFDNet is told the level: (N, C, H, W) -> (N, C + 1, H, W)."""
+    """Appends the noise level as a channel, as FFDNet does: (N, C, H, W) -> (N, C + 1, H, W)."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         return torch.cat([pixels, torch.full_like(pixels[:, :1], 0.1)], dim=1)

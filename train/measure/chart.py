@@ -24,9 +24,9 @@ PUBLISHED = {
 
 
 def draw_chart(costs: Iterable[Cost], path: Path) -> None:
-    """Draw the measured costs with the PSNR of our bundled weights and the published one of the others.
+    """Plot the measured costs against the PSNR of our bundled weights and the published PSNR of the others.
 
-    Raises ConfigError where Matplotlib or the results of our weights are missing.
+    Raises ConfigError if Matplotlib or the results of our weights are missing.
     """
     figure, axes = new_chart()
     from matplotlib.ticker import FixedLocator, NullLocator
@@ -36,7 +36,7 @@ def draw_chart(costs: Iterable[Cost], path: Path) -> None:
         psnr, told = (own_psnr(cost.network), False) if ours else PUBLISHED[cost.network]
         axes.plot(cost.time_ratio, psnr, "o", color="tab:blue" if ours else "tab:grey", markersize=9 if ours else 6)
         label = f"{cost.network}{', told the level' if told else ', blind'}"
-        offset = -17 if ours else 8  # in points; networks of like cost and quality would cover each other's names
+        offset = -17 if ours else 8  # in points, so that the names of similar networks don't overlap
         axes.annotate(
             label, (cost.time_ratio, psnr), xytext=(0, offset), textcoords="offset points", ha="center", fontsize=9
         )
@@ -52,7 +52,7 @@ def draw_chart(costs: Iterable[Cost], path: Path) -> None:
 
 
 def draw_curve(lines: Sequence[dict[str, float]], path: Path) -> None:
-    """Draw how the PSNR on the validation photos went, from the lines of metrics.jsonl. Raises ConfigError likewise."""
+    """Plot the validation PSNR over the steps of a run from the lines of metrics.jsonl. Raises ConfigError."""
     figure, axes = new_chart()
     names = [name for name in lines[-1] if name.startswith("psnr_")]
     for name in names:
@@ -67,7 +67,7 @@ def draw_curve(lines: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def new_chart() -> tuple[Any, Any]:
-    """An empty figure of Matplotlib and its axes. Raises ConfigError where that is missing."""
+    """Create an empty Matplotlib figure with axes. Raises ConfigError if Matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -84,7 +84,7 @@ def save_chart(figure: Any, path: Path) -> None:
 
 
 def own_psnr(name: str) -> float:
-    """The blind PSNR of the bundled weights of that name, as `evaluate --save` left it beside them."""
+    """Return the blind PSNR of the bundled weights `name`, as saved beside them by `evaluate --save`."""
     folder = BUNDLED / name
     for row in read_results(folder):
         if (row.dataset, row.noise, row.level, row.told) == (DATASET, "unclipped", LEVEL, False):

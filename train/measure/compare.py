@@ -1,4 +1,4 @@
-"""Pictures to look at: photos before and after denoising, side by side at 1:1."""
+"""Show photos before and after denoising, side by side at 1:1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .evaluate import noisy_version
 def compare(
     denoiser: Denoiser, photos: Sequence[np.ndarray], level: float | None = None, side: int | None = None
 ) -> np.ndarray:
-    """Draw one row for each photo, uint8 (H, W, 3), all denoised blindly; returns uint8 (rows, columns, 3).
+    """Draw one row per photo, uint8 (H, W, 3), all denoised blindly; return uint8 (rows, columns, 3).
 
     A row holds the noisy photo, the denoised one and what was removed. With a level, the photos are clean: a row holds
     the photo with 8-bit Gaussian noise of that level, the denoised one and the clean one. Only the middle, side x side

@@ -1,9 +1,9 @@
-"""Measure a denoiser: PSNR, SSIM and argmax-channel accuracy per set of photos and noise level.
+"""Measure a denoiser: PSNR, SSIM and argmax-channel accuracy for each set of photos and noise level.
 
 Protocol for sets of clean photos: per photo, numpy.random.default_rng(0) draws standard normal noise of the photo's
-shape in float64, times the level, added on the 0-255 scale; "unclipped" as it is, "8-bit" clipped and rounded to uint8
-as a file has it. What is measured, the noisy photo too, is clipped and rounded; PSNR over all pixels and channels, then
-the mean over photos. Pairs of a noisy photo and its clean twin are measured as they are, blindly.
+shape in float64, times the level, added on the 0-255 scale; "unclipped" leaves it as it is, "8-bit" clips and rounds
+it to uint8 as in a file. Every measured picture, the noisy photo too, is clipped and rounded; PSNR is taken over all
+pixels and channels, then averaged over photos. Pairs of a noisy photo and its clean twin are measured as they are.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from ..data.photos import photos_below, read_photos
 
 LEVELS = (15, 25, 50)
 PROTOCOLS = ("unclipped", "8-bit")
-REAL = "real"  # the noise of pairs, which are measured as they are
-PAIR_ENDINGS = {"_real": "_mean", "_noisy": "_gt"}  # how the names of a noisy photo and its clean twin end
+REAL = "real"  # the noise of pairs
+PAIR_ENDINGS = {"_real": "_mean", "_noisy": "_gt"}  # endings of the names of a noisy photo and its clean twin
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Result:
     dataset: str
     images: int
     noise: str  # one of PROTOCOLS, or REAL
-    told: bool  # whether the network was given the level; else it was blind
-    level: float | None  # None where it isn't known: real noise
+    told: bool  # whether the network was given the level, or denoised blindly
+    level: float | None  # None if unknown: real noise
     noisy_psnr: float
     psnr: float
     ssim: float
@@ -48,7 +48,7 @@ class Result:
     estimated_level: float
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it, where there is no infinity: the PSNR of identical pictures is null."""
+        """Return the result for JSON, which has no infinity: the PSNR of identical pictures becomes null."""
         return {key: None if value == math.inf else value for key, value in asdict(self).items()}
 
     @classmethod
@@ -60,7 +60,7 @@ class Result:
 
 
 def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarray:
-    """The photo, uint8 (H, W, 3), with the protocol's noise: float32 (H, W, 3) on the scale of [0, 1]."""
+    """Add the noise of the protocol to a photo, uint8 (H, W, 3): float32 (H, W, 3) on the scale of [0, 1]."""
     noisy = pixels + np.random.default_rng(0).standard_normal(pixels.shape) * level
     if quantized:
         noisy = np.clip(np.round(noisy), 0, 255)
@@ -76,7 +76,7 @@ def measure(
     told: bool = False,
     show_progress: bool = True,
 ) -> list[Result]:
-    """Denoise every photo, uint8 (H, W, 3), at every level and average what the metrics say: one Result a level."""
+    """Denoise every photo, uint8 (H, W, 3), at every level and average the metrics: one Result per level."""
     results = []
     for level in levels:
         rows = []
@@ -92,8 +92,8 @@ def measure_pairs(
 ) -> Result:
     """Denoise noisy photos and compare them with their clean twins: pairs of uint8 (H, W, 3).
 
-    Where it is told, the network gets the true noise level map, which only who has the clean twin can know: how far it
-    is ahead shows what the estimator costs.
+    With `told`, the network gets the true noise level map, which takes the clean twin to compute: the gain shows what
+    the estimator costs.
     """
     rows = []
     for noisy, clean in tqdm(pairs, desc=dataset, unit="photo", leave=False):
@@ -103,7 +103,7 @@ def measure_pairs(
 
 
 def _true_map(noisy: np.ndarray, clean: np.ndarray) -> Tensor:
-    """The noise level map of a pair, as the networks take it."""
+    """Return the true noise level map of a pair: (1, 1, H, W)."""
     return local_sigma(_batch(noisy / 255 - clean / 255).float())
 
 
@@ -123,9 +123,9 @@ def load_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[np.
 
 
 def find_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[Path, Path]]:
-    """The (noisy, clean) photos of two folders, by the same names, or of one, by the endings of their names.
+    """Return the (noisy, clean) paths of two folders, matched by name, or of one, matched by the endings of the names.
 
-    Raises ConfigError where a noisy photo has no clean twin, or where there are none.
+    Raises ConfigError if a noisy photo has no clean twin, or if there are no pairs.
     """
     if clean_folder is not None:
         pairs = [(path, clean_folder / path.relative_to(folder)) for path in photos_below(folder)]
@@ -148,7 +148,7 @@ def find_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[Pat
 def _scores(
     denoiser: Denoiser, noisy: np.ndarray, clean: np.ndarray, told: float | Tensor | None = None
 ) -> tuple[float, ...]:
-    """What a Result holds, of one photo: noisy float32 and clean uint8, (H, W, 3); told a level or a whole map."""
+    """Measure one photo for a Result: noisy float32 and clean uint8, (H, W, 3); `told` is a level or a map."""
     reference = _batch(clean / 255)
     if isinstance(told, Tensor):
         with torch.inference_mode():
@@ -166,7 +166,7 @@ def _scores(
 
 
 def _means(rows: Sequence[tuple[float, ...]]) -> list[float]:
-    return [round(float(value), 4) for value in np.mean(rows, axis=0)]  # printed and kept alike
+    return [round(float(value), 4) for value in np.mean(rows, axis=0)]  # the same in print and in files
 
 
 def _batch(pixels: np.ndarray) -> Tensor:
@@ -174,7 +174,7 @@ def _batch(pixels: np.ndarray) -> Tensor:
 
 
 def markdown_table(results: Iterable[Result]) -> str:
-    """The results as a Markdown table, one row a set, protocol and level."""
+    """Format the results as a Markdown table, one row per set, protocol and level."""
     lines = [
         "| photos | noise | level | noisy PSNR | PSNR | SSIM | argmax-channel accuracy | estimated level |",
         "|---|---|---|---|---|---|---|---|",
@@ -194,7 +194,7 @@ def _decibels(psnr: float) -> str:
 
 
 def network_size(model: torch.nn.Module) -> tuple[int, float]:
-    """Parameters, and billions of multiply-accumulates for a picture of 256x256 pixels."""
+    """Return the number of parameters, and billions of multiply-accumulates for a picture of 256x256 pixels."""
     was_training = model.training
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model.eval()(torch.zeros(1, 3, 256, 256, device=next(model.parameters()).device))

@@ -1,4 +1,4 @@
-"""The model card of a folder: what its weights are, what they were measured at, and what they were trained on."""
+"""Model cards: a description of the weights, their measured results and their training."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..data.sources import HUB
 from ..measure.evaluate import Result, markdown_table, network_size
 
 RESULTS_FILE, CARD_FILE = "results.json", "README.md"
-WEIGHTS_KEY = "weights"  # of a result: the fingerprint of what was measured
-PICTURES = {  # shown in the card where they are in the folder
-    "example.jpg": "A photo with noise, denoised, and as it was",
-    "chart.png": "PSNR against CPU time, beside published networks",
+WEIGHTS_KEY = "weights"  # key of a result: the fingerprint of the measured weights
+PICTURES = {  # shown in the card if they are in the folder
+    "example.jpg": "A photo with noise, denoised, and the original",
+    "chart.png": "PSNR against CPU time, compared with published networks",
 }
 PEERS = """\
 Published for the same photos, unclipped noise of level 15, 25 and 50: CDnCNN-B, blind, 33.89, 31.23 and 27.92 dB (Zhang
@@ -36,17 +36,17 @@ DATA_TERMS = {
     "synthetic": "dead leaves pictures drawn by this project, free of any terms",
 }
 GAUSSIAN_LIMITS = """\
-Trained on Gaussian noise alone. Noise of a camera, which depends on the brightness and is smoothed by its software, is
-often taken for texture and left in; give a noise level by hand where Auto does too little."""
+Trained only on Gaussian noise. Camera noise depends on brightness and is smoothed by software, so it is often taken for
+texture and left in; set the noise level by hand if Auto does too little."""
 CAMERA_LIMITS = """\
-Cameras' noise is simulated in training. What a camera does that the simulation doesn't (strong noise reduction of its
-own, banding, hot pixels) may be left in or smeared, and texture that looks like noise is lost."""
+Camera noise is simulated in training. Artefacts that the simulation lacks (strong noise reduction in the camera,
+banding, hot pixels) may be left in or smeared, and texture that looks like noise is lost."""
 
 
 def save_results(folder: str | Path, results: list[Result]) -> None:
-    """Put measured results beside the weights, and into the card.
+    """Save measured results beside the weights and in the card.
 
-    They join those of the same weights that are there, and replace what was measured in the same way.
+    They are added to earlier results of the same weights, and replace those measured in the same way.
     """
     weights = fingerprint(folder)
     joined = {(row.dataset, row.noise, row.told, row.level): row for row in [*read_results(folder), *results]}
@@ -56,25 +56,25 @@ def save_results(folder: str | Path, results: list[Result]) -> None:
 
 
 def read_results(folder: str | Path) -> list[Result]:
-    """What was measured of the weights in the folder; not what was measured of others that were there before."""
+    """Return the results of the weights in the folder, without those of other weights that were there before."""
     rows = _rows(Path(folder, RESULTS_FILE))
     weights = fingerprint(folder) if rows else None
     return [Result.from_json(row) for measured, row in rows if measured == weights]
 
 
 def _rows(path: Path) -> list[tuple[str | None, dict[str, Any]]]:
-    """The rows of results.json, each with the fingerprint of the weights that were measured, None if it doesn't say."""
+    """Read the rows of results.json, each with the fingerprint of the measured weights, or None if not recorded."""
     rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     return [(row.pop(WEIGHTS_KEY, None), row) for row in rows]
 
 
 def fingerprint(folder: str | Path) -> str:
-    """What tells the weights in a folder from all others: the SHA-256 of their file."""
+    """Return the SHA-256 of the weights file in a folder, which identifies the weights."""
     return hashlib.sha256(Path(folder, WEIGHTS_FILE).read_bytes()).hexdigest()
 
 
 def stale_files(folder: str | Path) -> list[str]:
-    """The card and the results, by name, where they are of other weights than the folder's or don't say of which."""
+    """Return the names of the card and results files that belong to other weights, or don't say to which."""
     card, results, weights = Path(folder, CARD_FILE), Path(folder, RESULTS_FILE), fingerprint(folder)
     stale = {
         CARD_FILE: card.is_file() and weights not in card.read_text(encoding="utf-8"),
@@ -84,19 +84,19 @@ def stale_files(folder: str | Path) -> list[str]:
 
 
 def forget_card(folder: str | Path) -> None:
-    """Remove what was measured, said and shown of weights that others have replaced."""
+    """Remove the card, results and pictures of replaced weights."""
     for name in (CARD_FILE, RESULTS_FILE, *PICTURES):
         Path(folder, name).unlink(missing_ok=True)
 
 
 def name_of(folder: str | Path) -> str:
-    """What a model is called: as its folder, or, where that is a run's `weights`, as the run's."""
+    """Return the name of a model: that of its folder, or of the run if the folder is a run's `weights`."""
     folder = Path(folder).resolve()
     return folder.parent.name if folder.name == "weights" else folder.name
 
 
 def write_card(folder: str | Path) -> None:
-    """Write the model card from what config.json and results.json say."""
+    """Write the model card from config.json and results.json."""
     folder = Path(folder)
     weights = load_weights(folder)
     pictures = [f"![{text}]({name})" for name, text in PICTURES.items() if (folder / name).is_file()]
@@ -105,7 +105,7 @@ def write_card(folder: str | Path) -> None:
 
 
 def card_text(name: str, weights: Weights, sha256: str, results: list[Result], pictures: list[str]) -> str:
-    """The model card in the Hub's form: metadata with every result, then what a person wants to know."""
+    """Format the model card for the Hub: metadata with every result, then text for people."""
     training = weights.training
     metadata = ModelCardData(
         license=weights.license or None,
@@ -118,7 +118,7 @@ def card_text(name: str, weights: Weights, sha256: str, results: list[Result], p
         eval_results=_eval_results(results) or None,
     )
     parameters, gmac = network_size(weights.model)
-    table = markdown_table(results) if results else "Not measured yet: `python -m train evaluate --save` fills this in."
+    table = markdown_table(results) if results else "Not measured yet: run `python -m train evaluate --save`."
     if any(row.dataset == "cbsd68" for row in results):
         table += f"\n\n{PEERS}"
     measured = "\n\n".join([table, *pictures])
@@ -140,13 +140,13 @@ denoiser.save_image(model(denoiser.open_image("noisy.jpg")), "clean.png")
 In the shell: `python -m denoiser noisy.jpg -o clean.png --model user/name`
 
 ## Measured
-Gaussian noise of the given level (σ on the 0–255 scale), PSNR in dB; blind unless a row says that the network was told
-the level. "unclipped" is the protocol of the literature, "8-bit" the same noise clipped and rounded as a file has it;
-"real" is a camera's own noise against the mean of many shots. Printed by `python -m train evaluate`.
+Gaussian noise of the given level (σ on the 0–255 scale), PSNR in dB; blind unless a row says "told the level".
+"unclipped" is the protocol of the literature, "8-bit" the same noise clipped and rounded as in a file; "real" is camera
+noise, measured against the mean of many shots. Printed by `python -m train evaluate`.
 
 {measured}
 
-All of this is about the `{WEIGHTS_FILE}` whose SHA-256 is `{sha256}`.
+These results are for the `{WEIGHTS_FILE}` with the SHA-256 `{sha256}`.
 
 ## Training
 {_training_text(training)}
@@ -155,20 +155,21 @@ All of this is about the `{WEIGHTS_FILE}` whose SHA-256 is `{sha256}`.
 {CAMERA_LIMITS if _saw_cameras(training) else GAUSSIAN_LIMITS}
 
 ## Licence
-The licence of the weights: {weights.license or "not recorded"}. That of the code: apache-2.0. {_terms_text(training)}
+The licence of the weights: {weights.license or "not recorded"}. The licence of the code: apache-2.0.
+{_terms_text(training)}
 """
 
 
 def _kind(name: str) -> str:
     if name == "classic":
-        return "the reference network of this project, blind only: the baseline that `base` is measured against"
+        return "the reference network of this project, blind only: the baseline for `photo`"
     return "blind and steerable: the noise level is estimated from the photo, or given"
 
 
 def _training_text(training: dict[str, Any]) -> str:
     if not training:
         return "Not recorded."
-    cameras = "; that counts half, cameras' noise the other half" if _saw_cameras(training) else ""
+    cameras = "; these count half, camera noise the other half" if _saw_cameras(training) else ""
     return (
         f"{training['steps']:,} steps, {training['crops']:,} crops, {training['minutes']:g} minutes on "
         f"{training['device']}; {training['validation_psnr']:.2f} dB on the validation photos (mean of levels 15, 25 "
@@ -177,7 +178,7 @@ def _training_text(training: dict[str, Any]) -> str:
 
 
 def _settings(training: dict[str, Any]) -> list[dict[str, Any]]:
-    """The settings a run began with, then those it went on with; older weights have just one set of them."""
+    """Return the initial settings of a run, then each change; older weights record only one set."""
     settings = training.get("settings", [])
     return settings if isinstance(settings, list) else [settings]
 
@@ -197,11 +198,11 @@ def _settings_text(training: dict[str, Any]) -> str:
 
 
 def _origin_text(started_from: dict[str, Any] | None) -> str:
-    return f"\n\nIt started from weights trained before: {_training_text(started_from)}" if started_from else ""
+    return f"\n\nIt started from earlier weights: {_training_text(started_from)}" if started_from else ""
 
 
 def _epochs(training: dict[str, Any]) -> str:
-    """The reference counts in epochs of its 200 photos, of which its recipe has 150."""
+    """Return the length of a classic run in epochs of 200 photos, as the reference counts."""
     if training.get("recipe") != "classic":
         return ""
     return f" That is {training['crops'] / 200:.1f} of the 150 epochs of the reference's recipe."
@@ -209,25 +210,25 @@ def _epochs(training: dict[str, Any]) -> str:
 
 def _terms_text(training: dict[str, Any]) -> str:
     if not training:
-        return "What they were trained on isn't recorded."
+        return "Their training data is not recorded."
     sources = [DATA_TERMS.get(source, _unknown_terms(source)) for source in training["data"]]
     return f"They were trained on {' and on '.join(sources)}."
 
 
 def _unknown_terms(source: str) -> str:
     if source.startswith(HUB):
-        return f"the Hub's dataset {source.removeprefix(HUB)}, under its terms"
+        return f"the Hub dataset {source.removeprefix(HUB)}, under its terms"
     return f"the photo folder {source!r}"
 
 
 def _eval_results(results: list[Result]) -> list[EvalResult]:
-    """Every PSNR and SSIM in the form the Hub draws its results table from."""
+    """Return every PSNR and SSIM in the form of the Hub's results table."""
     found = []
     for row in results:
         level = "" if row.level is None else f"level {row.level:g}, "
         config = f"{level}{row.noise} noise" + (", told the level" if row.told else "")
         for metric, value in (("PSNR", round(row.psnr, 2)), ("SSIM", round(row.ssim, 4))):
-            if not math.isfinite(value):  # the PSNR of identical pictures; the Hub has no such number
+            if not math.isfinite(value):  # the PSNR of identical pictures, which the Hub can't show
                 continue
             found.append(
                 EvalResult(

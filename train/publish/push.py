@@ -25,17 +25,17 @@ SPACE_FILES = ("app.py", "denoiser/**", "train/**", "weights/**", "requirements.
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push came to: an address to look at, and the commit or, where one was asked for, the pull request."""
+    """The outcome of a push: its address, which is the pull request's if one was opened, and the commit."""
 
     url: str
     commit: str
 
 
 def files_to_push(folder: str | Path) -> list[Path]:
-    """The files of a model folder that a push sends, the card written if there is none yet.
+    """Return the files of a model folder to push, after writing the card if it is missing.
 
-    Raises WeightsError for a folder that can't be loaded: nothing is published that load() would refuse; ConfigError
-    where the card or the results are of other weights.
+    Raises WeightsError if load() would refuse the folder, ConfigError if the card or the results belong to other
+    weights.
     """
     folder = Path(folder)
     load_weights(folder)
@@ -43,7 +43,7 @@ def files_to_push(folder: str | Path) -> list[Path]:
         write_card(folder)
     for name in stale_files(folder):
         raise ConfigError(
-            f"{name} in {folder} is of other weights, or doesn't say of which: measure these with "
+            f"{name} in {folder} belongs to other weights, or doesn't say to which: measure these with "
             f"`python -m train evaluate --model {folder} --data PHOTOS --save`, or delete it"
         )
     return [folder / name for name in (*FILES, *PICTURES) if (folder / name).is_file()]
@@ -57,10 +57,10 @@ def push(
     tag: str | None = None,
     create_pr: bool = False,
 ) -> Pushed:
-    """Put a model folder on the Hub in one commit, making the repository, and the branch `revision`, if needed.
+    """Push a model folder to the Hub in one commit, creating the repository and the branch `revision` if needed.
 
-    What is there already makes no second commit. The token is the client's own: HF_TOKEN or `hf auth login`. Raises
-    WeightsError for a folder that can't be loaded, ConfigError where its card or results are of other weights, or the
+    Unchanged files make no new commit. The token is that of the Hub client: HF_TOKEN or `hf auth login`. Raises
+    WeightsError if the folder can't be loaded, ConfigError if its card or results belong to other weights, or if the
     Hub refuses or can't be reached.
     """
     names = [path.name for path in files_to_push(folder)]
@@ -83,7 +83,7 @@ def push(
 
 
 def space_files() -> list[Path]:
-    """The files of this checkout that a Space gets."""
+    """Return the files of this checkout that go to a Space."""
     found = filter_repo_objects(
         sorted(CHECKOUT.glob("[!.]*/**/*")) + sorted(CHECKOUT.glob("*")),
         allow_patterns=list(SPACE_FILES),
@@ -94,7 +94,7 @@ def space_files() -> list[Path]:
 
 
 def push_space(space: str, private: bool = False, model: str | None = None) -> Pushed:
-    """Put this checkout on a Hugging Face Space, without tests, data and runs, in one commit.
+    """Push this checkout to a Hugging Face Space in one commit, without tests, data and runs.
 
     With `model`, a Hub repository, the page runs on its weights instead of the bundled ones. Raises ConfigError as push
     does.
@@ -112,7 +112,7 @@ def push_space(space: str, private: bool = False, model: str | None = None) -> P
 
 
 def space_card(url: str, model: str | None) -> str:
-    """README.md with what its header can't say before the Space has an address and a model."""
+    """Return README.md with the header entries that need the address of the Space and its model."""
     card = RepoCard((CHECKOUT / SPACE_CARD).read_text(encoding="utf-8"))
     header: Any = card.data  # takes any key
     header.thumbnail = f"{url}/resolve/main/denoiser/page/screenshot.jpg"
@@ -124,18 +124,18 @@ def space_card(url: str, model: str | None) -> str:
 
 @contextmanager
 def plain_refusals(repo: str) -> Iterator[None]:
-    """What the Hub, or the way to it, refuses is a ConfigError of one sentence that says what to do."""
+    """Turn every error of the Hub or the network into a ConfigError of one sentence that says what to do."""
     try:
         yield
     except LocalTokenNotFoundError as error:
         raise ConfigError("there is no Hub token: run `hf auth login` or set HF_TOKEN to one that can write") from error
     except HFValidationError as error:
-        raise ConfigError(f"{repo!r} is no repository name; it has the form user/name") from error
+        raise ConfigError(f"{repo!r} is not a valid repository name; the form is user/name") from error
     except ValueError as error:
-        raise ConfigError(f"{repo} would not take the card: {error}") from error
+        raise ConfigError(f"the Hub rejected the card of {repo}: {error}") from error
     except HfHubHTTPError as error:
         if error.response.status_code == 409:
-            message = f"{repo} has that tag already: {error.server_message}"
+            message = f"{repo} already has that tag: {error.server_message}"
         elif error.response.status_code in (401, 403):
             message = f"this token can't write to {repo}: run `hf auth login` or set HF_TOKEN to one that can"
         else:
