@@ -78,7 +78,7 @@ class TrainConfig:
     estimate_quantile: float = setting(0.5, "quantile that the noise estimator predicts; above 0.5 it overestimates")
     estimator_only: bool = setting(False, "train only the noise level estimator and freeze the autoencoder")
     optimizer: str = setting("muon", "Muon with AdamW for what Muon does not cover, or only AdamW", ("muon", "adamw"))
-    learning_rate: float = setting(4e-4, "peak learning rate")
+    learning_rate: float = setting(2e-4, "peak learning rate")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay (0 makes it Adam)")
     warmup_steps: int = setting(500, "warm-up steps of the learning rate, at most 3 % of the run")
     schedule: str = setting("cosine", "learning rate schedule after the warm-up", ("cosine", "constant"))
