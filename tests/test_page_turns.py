@@ -252,7 +252,7 @@ def test_who_waits_is_told_so(tiny_page, photo, network):
     def listen():
         with visitor.http.stream("GET", "/queue/data", params={"session_hash": visitor.session}) as lines:
             for line in lines.iter_lines():
-                if "at work or waiting: 1" in line:
+                if "other photos here: 1" in line:
                     told.set()
 
     threading.Thread(target=listen, daemon=True).start()

@@ -93,7 +93,7 @@ def by_turns(turns: Turns, work: Callable[..., Iterator], nothing_new: Any = SKI
         def on_wait(others: int) -> None:
             for progress in arguments:
                 if isinstance(progress, gr.Progress):
-                    progress(0, desc=f"Waiting for your turn; at work or waiting: {others}")
+                    progress(0, desc=f"Waiting for your turn; other photos here: {others}")
 
         with plain_errors():
             file, pixels = await asyncio.to_thread(measured, photo)
