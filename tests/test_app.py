@@ -17,6 +17,8 @@ from playwright.sync_api import expect, sync_playwright
 import app
 import denoiser
 
+pytestmark = pytest.mark.slow
+
 LEVEL = 25
 LICENSE = """MIT ![x](https://example.org/x.png) <img src="https://example.org/y.png"> <form><input></form> [a](//b) $x$
 

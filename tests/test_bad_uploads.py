@@ -15,6 +15,8 @@ import denoiser
 from denoiser import Denoiser
 from denoiser.weights import Weights
 
+pytestmark = pytest.mark.slow
+
 FORMATS = {"photo.png": "PNG", "photo.jpg": "JPEG", "photo.webp": "WEBP", "photo.tif": "TIFF", "photo.bmp": "BMP"}
 SIDE = 64
 

@@ -12,6 +12,8 @@ from train.data.camera import photograph
 from train.publish.card import read_results
 from train.publish.push import files_to_push
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = sorted(BUNDLED.iterdir())
 
 

@@ -13,6 +13,8 @@ from toy_training import TOY, flags, newest_state, tensors_of
 from train.fit import loop, validation
 from train.fit.distributed import World
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 2
 
 

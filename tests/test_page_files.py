@@ -20,6 +20,8 @@ import denoiser
 from denoiser import ImageError, Photo
 from denoiser.page import parts, uploads
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(app.__file__).parent
 VIEW, FORMAT = "Before / after", "Like the upload"
 FILE_KINDS = ("Image", "File", "Api")

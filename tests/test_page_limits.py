@@ -18,6 +18,8 @@ from denoiser.page import limits
 from denoiser.page.parts import plain_text
 from denoiser.page.uploads import upload_folder
 
+pytestmark = pytest.mark.slow
+
 VIEW, FORMAT = "Before / after", "Like the upload"
 JUNK = [None, 5, -1.5, True, "x", "", [], {}, [[]], {"path": 5}, {"path": None, "url": "x"}, {"meta": {}}, "\0", 1e308]
 

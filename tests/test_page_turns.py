@@ -20,6 +20,8 @@ from denoiser.page import batch, shelf, turns
 from denoiser.page.shelf import Held, Shelf
 from denoiser.page.turns import MAX_OPEN_PIXELS, Turns
 
+pytestmark = pytest.mark.slow
+
 VIEW = "Before / after"
 ATTACKER = "203.0.113.7"
 

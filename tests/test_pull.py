@@ -12,6 +12,8 @@ import denoiser
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import CONFIG_FILE, WEIGHTS_FILE, save_weights
 
+pytestmark = pytest.mark.slow
+
 TINY = ModelConfig(widths=(4, 8), encoder_blocks=(1, 1), decoder_blocks=(1,))
 PIXELS = np.random.default_rng(0).integers(0, 256, (33, 21, 3), np.uint8)
 REPO = "someone/photos"

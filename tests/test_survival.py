@@ -21,6 +21,8 @@ from train.config import LATEST, ConfigError
 from train.data.photos import PhotoSet
 from train.fit import checkpoint, loop, step, validation
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SIGKILLED = -signal.SIGKILL
 
