@@ -10,7 +10,7 @@ from train.__main__ import main
 from train.fit import step
 from train.lab.training_speed import training_speed
 from train.measure import benchmark
-from train.measure.evaluate import network_size
+from train.measure.network_size import network_size
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import denoiser
 from denoiser.tiling import OVERLAP, tiled
 from denoiser.weights import BUNDLED, PLAIN_GIT_BYTES
 from train.data.camera import photograph
-from train.publish.card import read_results
+from train.measure.results import read_results
 from train.publish.push import files_to_push
 
 pytestmark = pytest.mark.slow

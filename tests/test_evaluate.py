@@ -12,18 +12,9 @@ from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import Weights, save_weights
 from train.__main__ import main
 from train.config import ConfigError
-from train.measure.evaluate import (
-    LEVELS,
-    REAL,
-    Result,
-    find_pairs,
-    load_pairs,
-    markdown_table,
-    measure,
-    measure_pairs,
-    network_size,
-    noisy_version,
-)
+from train.measure.evaluate import REAL, find_pairs, load_pairs, measure, measure_pairs, noisy_version
+from train.measure.network_size import network_size
+from train.measure.results import LEVELS, Result, markdown_table
 
 RESIDUAL = ModelConfig(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
 CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)

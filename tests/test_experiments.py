@@ -10,7 +10,7 @@ from train.config import ConfigError, TrainConfig
 from train.data.dead_leaves import dead_leaves
 from train.lab import experiments
 from train.lab.experiments import VARIANTS, Outcome, Variant, experiment, outcomes_table
-from train.measure.evaluate import network_size
+from train.measure.network_size import network_size
 
 TINY = ModelConfig(widths=(16, 24), encoder_blocks=(1, 1), decoder_blocks=(1,))
 NOISY = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))

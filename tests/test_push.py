@@ -20,7 +20,7 @@ from denoiser.model import DenoisingAutoencoder, ModelConfig
 from denoiser.weights import save_weights
 from train.__main__ import main
 from train.config import ConfigError
-from train.measure.evaluate import Result
+from train.measure.results import Result
 from train.publish.card import save_results, write_card
 from train.publish.push import CHECKOUT, FILES, push
 

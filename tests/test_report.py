@@ -12,9 +12,9 @@ from toy_training import flags
 import denoiser
 from train.__main__ import main
 from train.fit import loop
+from train.fit.curve import draw_curve
 from train.fit.progress import EVERY
 from train.fit.validation import read_metrics
-from train.measure.chart import draw_curve
 
 NAMES = {"loss", "psnr_of_crops", "learning_rate", "images_per_second"}
 

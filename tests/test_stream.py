@@ -17,13 +17,13 @@ from denoiser.errors import ImageError
 from train.__main__ import main
 from train.config import ConfigError, TrainConfig
 from train.data import hub_dataset as hub_data
+from train.data import photo_files as data
 from train.data import photo_stream as stream
-from train.data import photos as data
-from train.data import sources
+from train.data import training_data as sources
+from train.data.photo_set import PhotoSet
 from train.data.photo_stream import PhotoStream, in_turns, shuffled
-from train.data.photos import PhotoSet
 from train.data.read_ahead import in_threads
-from train.data.sources import Picture, local_files, open_training_data
+from train.data.training_data import Picture, local_files, open_training_data
 
 SIDE, SLOTS, CROP = 16, 5, 8
 

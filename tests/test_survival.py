@@ -18,7 +18,7 @@ from toy_training import TOY, flags, newest_state, tensors_of
 import denoiser
 from train.__main__ import main
 from train.config import LATEST, ConfigError
-from train.data.photos import PhotoSet
+from train.data.photo_set import PhotoSet
 from train.fit import checkpoint, loop, step, validation
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from denoiser import Photo, noise, save_image
 from train.config import ConfigError, TrainConfig
 from train.data import bsds500, dead_leaves
-from train.data import photos as data
+from train.data import photo_files as data
 from train.data.batches import (
     add_noise,
     classic_augmentation,
@@ -21,8 +21,8 @@ from train.data.batches import (
     gaussian_batch,
 )
 from train.data.noise_level import local_sigma
-from train.data.photos import PhotoSet
-from train.data.sources import Source, load_photos, open_training_data, training_set
+from train.data.photo_set import PhotoSet
+from train.data.training_data import Source, load_photos, open_training_data, training_set
 
 SIZES = [(16, 16), (17, 40), (33, 18), (20, 19)]  # height, width
 

@@ -20,10 +20,10 @@ from denoiser.weights import save_weights
 from train.__main__ import main
 from train.config import LATEST, ConfigError, TrainConfig
 from train.data.batches import add_noise, clean_crops, draw_sigma
-from train.data.photos import PhotoSet
+from train.data.photo_set import PhotoSet
 from train.fit import checkpoint, loop, step, validation
 from train.fit.loss import ESTIMATE_FLOOR, LEVEL_FLOOR, quantile_loss, training_loss
-from train.measure.evaluate import Result
+from train.measure.results import Result
 from train.publish.card import save_results
 from train.publish.push import push
 from train.recipes import RECIPES
@@ -654,7 +654,7 @@ def test_a_best_that_was_measured_on_something_else_is_forgotten_and_that_is_sai
     best_of_a_thousand(small_run)
     capsys.readouterr()
     loop.fit(replace(small_run, resume=LATEST, steps=12, **change(small_run)))
-    assert capsys.readouterr().out.count("is forgotten") == 1
+    assert capsys.readouterr().out.count("the best PSNR so far is reset") == 1
     measured = [line["psnr"] for line in metrics_of(small_run) if line["step"] > 8]
     assert newest_state(small_run)["counters"]["best_psnr"] == pytest.approx(max(measured), abs=1e-3)
     training = json.loads(files_of(small_run)["weights/config.json"])["training"]

@@ -7,7 +7,7 @@ from skimage.restoration import denoise_bilateral
 
 from denoiser import noise
 from train.data import colour, uploads
-from train.data.photos import PhotoSet
+from train.data.photo_set import PhotoSet
 
 
 def generator(seed=0):

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -15,7 +16,7 @@ from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import DEFAULT, bundled_names, model_folder
 
 from .config import ConfigError
-from .data.photos import photos_below, read_photos, rgb8
+from .data.photo_files import photos_below, read_photos, rgb8
 from .fit.loop import fit
 from .flags import add_flags, config_from_flags
 from .lab.experiments import VARIANTS, experiment, outcomes_table
@@ -23,32 +24,45 @@ from .lab.training_speed import training_speed
 from .measure.benchmark import benchmark, costs_table
 from .measure.chart import draw_chart
 from .measure.compare import compare
-from .measure.evaluate import (
-    LEVELS,
-    PROTOCOLS,
-    load_pairs,
-    markdown_table,
-    measure,
-    measure_pairs,
-)
-from .publish.card import fingerprint, save_results
+from .measure.evaluate import load_pairs, measure, measure_pairs
+from .measure.results import LEVELS, PROTOCOLS, fingerprint, markdown_table
+from .publish.card import save_results
 from .publish.push import CHECKOUT, files_to_push, push, push_space, space_files
 from .recipes import RECIPES
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+MODELS = f"{', '.join(bundled_names())}, a model folder or a Hub repository (default: {DEFAULT})"
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train", description="Train, measure and publish a denoiser.")
     commands = parser.add_subparsers(dest="command", required=True)
-    models = f"{', '.join(bundled_names())}, a model folder or a Hub repository (default: {DEFAULT})"
-
     fitting = commands.add_parser("fit", help="train a network; omitted flags keep the values of the recipe")
     add_flags(fitting)
     fitting.set_defaults(run=run_fit)
+    add_evaluate(commands)
+    add_lab(commands)
+    add_compare(commands)
+    add_push(commands)
 
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ConfigError, DenoiserError) as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Add the command `evaluate`."""
     evaluating = commands.add_parser(
         "evaluate", help="measure a denoiser on clean photos with added noise, or on noisy and clean pairs"
     )
-    evaluating.add_argument("--model", default=DEFAULT, help=models)
+    evaluating.add_argument("--model", default=DEFAULT, help=MODELS)
     evaluating.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     evaluating.add_argument(
         "--data", nargs="+", default=[], type=Path, help="folders of clean photos, each reported as one set"
@@ -78,6 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     evaluating.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     evaluating.set_defaults(run=run_evaluate)
 
+
+def add_lab(commands: Commands) -> None:
+    """Add the commands `experiment` and `benchmark`."""
     trying = commands.add_parser("experiment", help="short runs, each with one change to base")
     trying.add_argument("names", nargs="*", help="experiments to run (default: all)")
     trying.add_argument("--minutes", type=float, default=2, help="training time per experiment (default: 2)")
@@ -96,14 +113,20 @@ def main(arguments: list[str] | None = None) -> int:
     timing.add_argument("--chart", type=Path, help="also plot PSNR against time to this .png or .svg file")
     timing.set_defaults(run=run_benchmark)
 
+
+def add_compare(commands: Commands) -> None:
+    """Add the command `compare`."""
     comparing = commands.add_parser("compare", help="show photos before and after denoising, side by side at 1:1")
     comparing.add_argument("photos", nargs="+", type=Path, help="noisy photos, or clean ones with --level")
     comparing.add_argument("--level", type=float, help="add Gaussian noise of this level to the photos first")
     comparing.add_argument("--side", type=int, help="show only the central SIDE x SIDE pixels (default: all)")
-    comparing.add_argument("--model", default=DEFAULT, help=models)
+    comparing.add_argument("--model", default=DEFAULT, help=MODELS)
     comparing.add_argument("-o", "--output", type=Path, required=True, help="image file to write")
     comparing.set_defaults(run=run_compare)
 
+
+def add_push(commands: Commands) -> None:
+    """Add the command `push`."""
     pushing = commands.add_parser(
         "push", help="push a model folder, or the page, to the Hugging Face Hub in one commit"
     )
@@ -120,17 +143,6 @@ def main(arguments: list[str] | None = None) -> int:
     pushing.add_argument("--create-pr", action="store_true", help="open a pull request instead of committing")
     pushing.add_argument("--dry-run", action="store_true", help="list the files without sending them")
     pushing.set_defaults(run=run_push)
-
-    options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except (ConfigError, DenoiserError) as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
 
 
 def run_fit(options: argparse.Namespace) -> None:

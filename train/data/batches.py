@@ -16,7 +16,7 @@ from denoiser import noise
 
 from ..config import TrainConfig
 from .noise_level import local_sigma
-from .photos import PhotoSet
+from .photo_set import PhotoSet
 from .uploads import change_some, grey, partial_mask, upload_pairs
 
 TOLD_SHARE = 0.5  # of the crops are denoised with a given level, the rest with the estimate

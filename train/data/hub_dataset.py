@@ -21,7 +21,7 @@ from denoiser.errors import ImageError
 from denoiser.opening import MAX_FILE_BYTES
 
 from ..config import ConfigError
-from .photos import read_photo
+from .photo_files import read_photo
 from .read_ahead import in_threads
 
 ROWS_AHEAD = 64  # of a table, fetched before they are needed

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from denoiser.errors import ImageError
 
 from ..config import ConfigError
-from .photos import PhotoSet
+from .photo_set import PhotoSet
 from .read_ahead import in_threads
 
 REGION_SIDE = 512  # pixels; of a smaller photo, all of it

@@ -18,7 +18,7 @@ from denoiser import noise
 from .camera import blur, photograph
 from .colour import RGB_TO_YCC, YCC_TO_RGB, constant, mix
 from .jpeg import jpeg
-from .photos import PhotoSet
+from .photo_set import PhotoSet
 
 MARGIN = 16  # extra pixels simulated around a crop, so that it can start anywhere on the Bayer and JPEG grids
 GRAIN_SHARE = 0.2  # of the uploads have grain added directly; the rest come from a camera

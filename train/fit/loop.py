@@ -18,11 +18,11 @@ from denoiser.model import NETWORKS, DenoisingAutoencoder
 from denoiser.weights import load_weights
 
 from ..config import ConfigError, TrainConfig
-from ..data.sources import open_training_data
-from ..measure.chart import draw_curve
+from ..data.training_data import open_training_data
 from ..publish.card import write_card
 from ..publish.push import push
 from .checkpoint import Run, best_effort, find_checkpoints, resume_run, save_checkpoint
+from .curve import draw_curve
 from .distributed import joined_world
 from .interrupt import catch_interrupts
 from .optimizers import make_optimizers

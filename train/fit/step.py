@@ -18,7 +18,7 @@ from denoiser.model import DenoisingAutoencoder
 
 from ..config import TrainConfig
 from ..data.batches import draw_batch, draw_told
-from ..data.photos import PhotoSet
+from ..data.photo_set import PhotoSet
 from .checkpoint import Run
 from .distributed import World
 from .loss import Objective

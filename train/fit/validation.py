@@ -16,12 +16,12 @@ from tqdm import tqdm
 from denoiser import Denoiser, Photo, metrics, noise, save_image
 from denoiser.weights import Weights, save_weights
 
-from ..config import ConfigError, TrainConfig
-from ..data.photos import PhotoSet
-from ..data.sources import HUB
+from ..config import HUB, ConfigError, TrainConfig
+from ..data.photo_set import PhotoSet
 from ..data.uploads import upload_pairs
 from ..measure.compare import compare, middle
-from ..measure.evaluate import LEVELS, noisy_version
+from ..measure.evaluate import noisy_version
+from ..measure.results import LEVELS
 from ..publish.card import forget_card
 from .checkpoint import Run, best_effort
 from .distributed import World

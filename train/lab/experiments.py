@@ -25,11 +25,13 @@ from denoiser.weights import Weights
 
 from ..config import ConfigError, TrainConfig
 from ..data.dead_leaves import dead_leaves
-from ..data.photos import PhotoSet
-from ..data.sources import load_photos
+from ..data.photo_set import PhotoSet
+from ..data.training_data import load_photos
 from ..fit.loop import learning_rate, run_progress, start_run
 from ..fit.step import train_step
-from ..measure.evaluate import LEVELS, network_size, noisy_version
+from ..measure.evaluate import noisy_version
+from ..measure.network_size import network_size
+from ..measure.results import LEVELS
 
 # Only Gaussian noise, for runs of minutes.
 RECIPE = TrainConfig(

@@ -12,7 +12,7 @@ import torch
 from ..config import TrainConfig
 from ..data.batches import draw_batch
 from ..data.dead_leaves import dead_leaves
-from ..data.photos import PhotoSet
+from ..data.photo_set import PhotoSet
 from ..fit.loop import start_run
 from ..fit.loss import Objective
 from ..fit.step import step_generator, train_step, uses_bf16

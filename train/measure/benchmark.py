@@ -21,7 +21,7 @@ from tqdm import tqdm
 from denoiser.model import NETWORKS as ARCHITECTURES
 from denoiser.model import DenoisingAutoencoder
 
-from .evaluate import network_size
+from .network_size import network_size
 
 REFERENCE = "DnCNN-C"  # times are given as shares of its time
 CLEAR_REFS = Path("/proc/self/clear_refs")  # Linux: writing 5 to it resets the peak of memory (proc(5))

@@ -1,17 +1,16 @@
-"""Charts: PSNR against the time it costs, beside published networks, and the course of a training run."""
+"""Chart PSNR against CPU time, compared with published networks."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from denoiser.weights import BUNDLED
 
 from ..config import ConfigError
-from ..publish.card import RESULTS_FILE, read_results
 from .benchmark import REFERENCE, Cost
+from .figure import new_chart, save_chart
+from .results import RESULTS_FILE, read_results
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5)
 DATASET, LEVEL = "cbsd68", 25
@@ -49,38 +48,6 @@ def draw_chart(costs: Iterable[Cost], path: Path) -> None:
     axes.set_xlabel(f"CPU time, {REFERENCE} = 1 (logarithmic)")
     axes.set_ylabel(f"PSNR in dB, {DATASET.upper()}, level {LEVEL}")
     save_chart(figure, path)
-
-
-def draw_curve(lines: Sequence[dict[str, float]], path: Path) -> None:
-    """Plot the validation PSNR over the steps of a run from the lines of metrics.jsonl. Raises ConfigError."""
-    figure, axes = new_chart()
-    names = [name for name in lines[-1] if name.startswith("psnr_")]
-    for name in names:
-        label = name.removeprefix("psnr_")
-        label = f"level {label}" if label.isdigit() else label
-        axes.plot([line["step"] for line in lines], [line.get(name, math.nan) for line in lines], "o-", label=label)
-    axes.legend()
-    axes.grid(alpha=0.25)
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("PSNR in dB, validation photos")
-    save_chart(figure, path)
-
-
-def new_chart() -> tuple[Any, Any]:
-    """Create an empty Matplotlib figure with axes. Raises ConfigError if Matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("charts need Matplotlib: pip install matplotlib") from error
-    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def save_chart(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"the chart can't be written to {path}: {error}; name a .png or .svg file") from error
 
 
 def own_psnr(name: str) -> float:

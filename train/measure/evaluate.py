@@ -8,55 +8,22 @@ pixels and channels, then averaged over photos. Pairs of a noisy photo and its c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from denoiser import Denoiser, metrics, noise
 
 from ..config import ConfigError
 from ..data.noise_level import local_sigma
-from ..data.photos import photos_below, read_photos
+from ..data.photo_files import photos_below, read_photos
+from .results import LEVELS, PROTOCOLS, REAL, Result
 
-LEVELS = (15, 25, 50)
-PROTOCOLS = ("unclipped", "8-bit")
-REAL = "real"  # the noise of pairs
 PAIR_ENDINGS = {"_real": "_mean", "_noisy": "_gt"}  # endings of the names of a noisy photo and its clean twin
-
-
-@dataclass(frozen=True)
-class Result:
-    """The means over one set of photos at one noise level."""
-
-    dataset: str
-    images: int
-    noise: str  # one of PROTOCOLS, or REAL
-    told: bool  # whether the network was given the level, or denoised blindly
-    level: float | None  # None if unknown: real noise
-    noisy_psnr: float
-    psnr: float
-    ssim: float
-    argmax_channel_accuracy: float
-    estimated_level: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result for JSON, which has no infinity: the PSNR of identical pictures becomes null."""
-        return {key: None if value == math.inf else value for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Result:
-        values: dict[str, Any] = {
-            key: math.inf if value is None and key != "level" else value for key, value in row.items()
-        }
-        return cls(**values)
 
 
 def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarray:
@@ -171,32 +138,3 @@ def _means(rows: Sequence[tuple[float, ...]]) -> list[float]:
 
 def _batch(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).double().permute(2, 0, 1)[None]
-
-
-def markdown_table(results: Iterable[Result]) -> str:
-    """Format the results as a Markdown table, one row per set, protocol and level."""
-    lines = [
-        "| photos | noise | level | noisy PSNR | PSNR | SSIM | argmax-channel accuracy | estimated level |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in results:
-        name = f"{row.dataset} ({row.images})" + (", told the level" if row.told else "")
-        level = "–" if row.level is None else f"{row.level:g}"
-        lines.append(
-            f"| {name} | {row.noise} | {level} | {_decibels(row.noisy_psnr)} | {_decibels(row.psnr)} | {row.ssim:.4f} "
-            f"| {row.argmax_channel_accuracy:.3f} | {row.estimated_level:.1f} |"
-        )
-    return "\n".join(lines)
-
-
-def _decibels(psnr: float) -> str:
-    return "∞" if psnr == math.inf else f"{psnr:.2f}"
-
-
-def network_size(model: torch.nn.Module) -> tuple[int, float]:
-    """Return the number of parameters, and billions of multiply-accumulates for a picture of 256x256 pixels."""
-    was_training = model.training
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model.eval()(torch.zeros(1, 3, 256, 256, device=next(model.parameters()).device))
-    model.train(was_training)
-    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() / 2e9

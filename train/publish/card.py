@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -12,11 +11,11 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from denoiser.weights import WEIGHTS_FILE, Weights, load_weights
 
-from ..data.sources import HUB
-from ..measure.evaluate import Result, markdown_table, network_size
+from ..config import HUB
+from ..measure.network_size import network_size
+from ..measure.results import RESULTS_FILE, WEIGHTS_KEY, Result, fingerprint, markdown_table, read_results, stored_rows
 
-RESULTS_FILE, CARD_FILE = "results.json", "README.md"
-WEIGHTS_KEY = "weights"  # key of a result: the fingerprint of the measured weights
+CARD_FILE = "README.md"
 PICTURES = {  # shown in the card if they are in the folder
     "example.jpg": "A photo with noise, denoised, and the original",
     "chart.png": "PSNR against CPU time, compared with published networks",
@@ -55,30 +54,12 @@ def save_results(folder: str | Path, results: list[Result]) -> None:
     write_card(folder)
 
 
-def read_results(folder: str | Path) -> list[Result]:
-    """Return the results of the weights in the folder, without those of other weights that were there before."""
-    rows = _rows(Path(folder, RESULTS_FILE))
-    weights = fingerprint(folder) if rows else None
-    return [Result.from_json(row) for measured, row in rows if measured == weights]
-
-
-def _rows(path: Path) -> list[tuple[str | None, dict[str, Any]]]:
-    """Read the rows of results.json, each with the fingerprint of the measured weights, or None if not recorded."""
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return [(row.pop(WEIGHTS_KEY, None), row) for row in rows]
-
-
-def fingerprint(folder: str | Path) -> str:
-    """Return the SHA-256 of the weights file in a folder, which identifies the weights."""
-    return hashlib.sha256(Path(folder, WEIGHTS_FILE).read_bytes()).hexdigest()
-
-
 def stale_files(folder: str | Path) -> list[str]:
     """Return the names of the card and results files that belong to other weights, or don't say to which."""
     card, results, weights = Path(folder, CARD_FILE), Path(folder, RESULTS_FILE), fingerprint(folder)
     stale = {
         CARD_FILE: card.is_file() and weights not in card.read_text(encoding="utf-8"),
-        RESULTS_FILE: any(measured != weights for measured, _ in _rows(results)),
+        RESULTS_FILE: any(measured != weights for measured, _ in stored_rows(results)),
     }
     return [name for name in stale if stale[name]]
 

@@ -15,7 +15,8 @@ from huggingface_hub.utils import filter_repo_objects
 from denoiser.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 
 from ..config import ConfigError
-from .card import CARD_FILE, PICTURES, RESULTS_FILE, name_of, stale_files, write_card
+from ..measure.results import RESULTS_FILE
+from .card import CARD_FILE, PICTURES, name_of, stale_files, write_card
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -16,24 +16,24 @@ from tqdm import tqdm
 from denoiser.errors import ImageError
 from denoiser.image_io import image_size
 
-from ..config import ConfigError, TrainConfig
-from . import photos as data
+from ..config import HUB, ConfigError, TrainConfig
 from .hub_dataset import open_splits, repository_bytes, share
-from .photo_stream import PhotoFile, PhotoSource, PhotoStream, in_turns, shuffled
-from .photos import (
+from .photo_files import (
     HELD_OUT,
     MAX_SET_BYTES,
-    PhotoSet,
     TooManyPhotos,
     each_photo,
     hold_out,
     photos_below,
     read_photo,
     report_skipped,
+    source_paths,
+    synthetic_photos,
 )
+from .photo_set import PhotoSet
+from .photo_stream import PhotoFile, PhotoSource, PhotoStream, in_turns, shuffled
 from .read_ahead import in_threads
 
-HUB = "hub:"
 HUB_RATIO = 16  # decoded bytes per byte of a photo's file, about the highest ratio: the Hub only gives file sizes
 
 
@@ -177,9 +177,9 @@ def open_source(name: str, smallest: int, rank: int = 0, world_size: int = 1) ->
     if name.startswith(HUB):
         return open_hub(name.removeprefix(HUB), rank, world_size)
     if name == "synthetic":
-        pictures, held_out = ([Picture(pixels) for pixels in part] for part in data.synthetic_photos(smallest))
+        pictures, held_out = ([Picture(pixels) for pixels in part] for part in synthetic_photos(smallest))
         return Source(pictures, held_out, sum(picture.pixels.nbytes for picture in pictures))
-    training_paths, validation_paths = data.source_paths(name)
+    training_paths, validation_paths = source_paths(name)
     training, decoded_bytes = local_files(training_paths, smallest)
     # A folder with a single photo uses it for both; read it, and report it, only once.
     validation = training if validation_paths == training_paths else local_files(validation_paths, smallest)[0]

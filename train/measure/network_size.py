@@ -1,0 +1,15 @@
+"""The size of a network: its parameters and its arithmetic."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def network_size(model: torch.nn.Module) -> tuple[int, float]:
+    """Return the number of parameters, and billions of multiply-accumulates for a picture of 256x256 pixels."""
+    was_training = model.training
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.eval()(torch.zeros(1, 3, 256, 256, device=next(model.parameters()).device))
+    model.train(was_training)
+    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() / 2e9
