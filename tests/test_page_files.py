@@ -137,16 +137,6 @@ def test_what_an_earlier_run_left_goes_but_not_what_another_one_needs(folder, mo
     assert not left.exists() and other.exists() and foreign.exists()
 
 
-@pytest.mark.parametrize(("age", "kept"), [(3600, True), (30 * 3600, False)])
-def test_a_running_page_that_keeps_its_files_longer_loses_none(folder, monkeypatch, age, kept):
-    monkeypatch.setenv("DENOISER_KEEP_MINUTES", "10")
-    running = folder.with_name(f"{uploads.PREFIX}{os.getppid()}-abc")
-    put(running, "photo.png")
-    monkeypatch.setattr(uploads, "_changed", lambda path: time.time() - (age if path == running else 0))
-    uploads.sweep()
-    assert running.exists() == kept
-
-
 def test_nothing_of_any_tab_is_left_after_the_period(tiny_page, photo, monkeypatch):
     page, url = tiny_page
     monkeypatch.setenv("DENOISER_KEEP_MINUTES", "0.02")  # 1.2 s; the page was told an hour, so it is swept by hand

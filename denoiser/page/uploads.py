@@ -26,7 +26,6 @@ PREFIX = "photo-denoiser-"
 EXAMPLES = "examples"  # a folder that is not swept
 FILE_COST = 256 * 2**10  # bytes that a file counts for at least: a million empty ones take room too
 NO_PHOTO = "Choose a photo first."
-ALIVE_SECONDS = 24 * 3600  # without a sign of life, a process of that number is another one by now
 _SWEEPING = threading.Lock()
 
 
@@ -38,7 +37,7 @@ def claim_folder() -> None:
     """
     base = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
     os.makedirs(base, exist_ok=True)
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=PREFIX, dir=base)
     atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
@@ -100,23 +99,8 @@ def sweep() -> None:
             _delete(path, folder)
             excess -= size
         for other in folder.parent.glob(f"{PREFIX}*"):
-            age = now - _changed(other)
-            if age > keep_seconds() and not (_is_running(other) and age < ALIVE_SECONDS):
+            if _changed(other) < now - keep_seconds():
                 shutil.rmtree(other, ignore_errors=True)
-
-
-def _is_running(folder: Path) -> bool:
-    """Whether the process whose number is in the folder's name is there: it may keep its files longer than this one."""
-    number = folder.name.removeprefix(PREFIX).partition("-")[0]
-    if os.name != "posix" or not number.isdigit():
-        return False
-    try:
-        os.kill(int(number), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
