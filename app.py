@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent import futures
@@ -20,14 +21,14 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 import denoiser
-from denoiser import Denoiser, WeightsError
+from denoiser import Denoiser, DenoiserError, WeightsError
 from denoiser.page.batch import many_tab
 from denoiser.page.endpoints import add_endpoints
 from denoiser.page.limits import MAX_FILE_BYTES, Limits, hold_to_limits
 from denoiser.page.look import CSS, PAGE_SCRIPT, THEME
 from denoiser.page.parts import Service, plain_text
 from denoiser.page.tabs import clean_tab, noisy_tab
-from denoiser.page.uploads import claim_folder, keep_seconds, sweep
+from denoiser.page.uploads import claim_folder, keep_seconds, room, sweep, sweep_seconds
 from denoiser.weights import load_weights
 
 TITLE = "Photo denoiser"
@@ -37,7 +38,6 @@ INTRO = (
 )
 MAX_WAITING = 32  # requests at Gradio's door, where they hardly ever wait; a further one is asked to come back
 MAX_SESSIONS = 256  # visitors whose settings are remembered; each can take some megabytes
-SWEEPS = 12  # in the time that a file is kept
 HUB_SECONDS = 10  # the client itself tries a Hub that is down for 23
 
 
@@ -75,10 +75,11 @@ def settle(loading: futures.Future, source: str, revision: str | None) -> None:
 
 def build_page(model: Denoiser, notice: str) -> gr.Blocks:
     """Build the page for a denoiser, with a notice on the weights it runs on."""
+    keep, _ = keep_seconds(), room()  # a bad setting is refused here, not by each request
     claim_folder()
     service = Service()
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.Markdown(f"# {TITLE}\n{INTRO.format(duration(keep_seconds()))}")
+        gr.Markdown(f"# {TITLE}\n{INTRO.format(duration(keep))}")
         with gr.Tab("My photo is noisy"):
             noisy_tab(model, service)
         with gr.Tab("Many photos"):
@@ -124,7 +125,7 @@ async def keep_sweeping(service: Service) -> None:
     while True:
         await asyncio.to_thread(sweep)
         service.shelf.clear_out()
-        await asyncio.sleep(keep_seconds() / SWEEPS)
+        await asyncio.sleep(sweep_seconds())
 
 
 def use_memory_well() -> None:
@@ -143,4 +144,7 @@ if __name__ == "__main__":
     if "SPACE_ID" in os.environ:  # on a Space all visitors come through its proxy, which says where they are
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to tidy up as after Ctrl-C
-    launch(build_page(*load_model()))
+    try:
+        launch(build_page(*load_model()))
+    except DenoiserError as error:
+        sys.exit(f"error: {error}")

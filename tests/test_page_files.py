@@ -17,7 +17,7 @@ from visitor import Visitor, named, number_of
 
 import app
 import denoiser
-from denoiser import ImageError, Photo
+from denoiser import DenoiserError, ImageError, Photo
 from denoiser.page import parts, uploads
 
 pytestmark = pytest.mark.slow
@@ -128,13 +128,23 @@ def test_files_go_at_their_age_and_their_folders_with_them(folder, monkeypatch):
 
 
 def test_what_an_earlier_run_left_goes_but_not_what_another_one_needs(folder, monkeypatch):
-    monkeypatch.setenv("DENOISER_KEEP_MINUTES", "10")
-    left, other, foreign = (folder.with_name(f"{prefix}1") for prefix in (uploads.PREFIX + "a", uploads.PREFIX, "x-"))
-    for place in (left, other, foreign):
+    monkeypatch.setenv("DENOISER_KEEP_MINUTES", "0.001")
+    left, other, foreign = (folder.with_name(name) for name in (f"{uploads.PREFIX}a", f"{uploads.PREFIX}b", "x-a"))
+    for place, minutes in {left: 31, other: 29, foreign: 31}.items():
         put(place, "photo.png")
-    monkeypatch.setattr(uploads, "_changed", lambda path: 0 if path == left else time.time())
+        os.utime(place, (time.time() - 60 * minutes,) * 2)
     uploads.sweep()
     assert not left.exists() and other.exists() and foreign.exists()
+    monkeypatch.setenv("DENOISER_KEEP_MINUTES", "600")
+    assert uploads.sweep_seconds() < uploads.ALIVE_SECONDS / 2
+
+
+def test_a_sweep_is_a_sign_of_life_of_the_folder_and_the_examples(folder):
+    example = put(folder, "examples/tower.jpg")
+    for path in (folder, example):
+        os.utime(path, (0, 0))
+    uploads.sweep()
+    assert min(folder.stat().st_mtime, example.stat().st_mtime) > time.time() - 60
 
 
 def test_nothing_of_any_tab_is_left_after_the_period(tiny_page, photo, monkeypatch):
@@ -164,6 +174,7 @@ def test_the_page_sweeps_by_itself_and_leaves_nothing_when_it_ends(tmp_path, pho
         port = free.getsockname()[1]
     settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(tmp_path), "DENOISER_KEEP_MINUTES": "0.05"}
     left = put(tmp_path, f"{uploads.PREFIX}of-an-earlier-run/photo.png")
+    os.utime(left.parent, (0, 0))
     page = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}/"
@@ -198,6 +209,14 @@ def wait_for(condition, seconds=40):
 
 
 # --- how much room -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["DENOISER_KEEP_MINUTES", "DENOISER_DISK_GB"])
+@pytest.mark.parametrize("value", ["an hour", "-1", "0", "inf", "nan"])
+def test_a_setting_that_is_no_amount_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(DenoiserError, match=f"{name} is '{value}'"):
+        app.build_page(None, "")
 
 
 def test_over_the_room_the_oldest_files_go_first(folder, monkeypatch):

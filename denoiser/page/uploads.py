@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import math
 import os
 import secrets
 import shutil
@@ -20,11 +21,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from denoiser import ImageError
+from denoiser import DenoiserError, ImageError
 
 PREFIX = "photo-denoiser-"
 EXAMPLES = "examples"  # a folder that is not swept
 FILE_COST = 256 * 2**10  # bytes that a file counts for at least: a million empty ones take room too
+ALIVE_SECONDS = 1800  # a page sweeps more often than that, whatever it keeps
+SWEEP_SECONDS = 300
 NO_PHOTO = "Choose a photo first."
 _SWEEPING = threading.Lock()
 
@@ -37,8 +40,14 @@ def claim_folder() -> None:
     """
     base = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
     os.makedirs(base, exist_ok=True)
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=PREFIX, dir=base)
-    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=PREFIX, dir=base)
+    owner = os.getpid()
+
+    def leave() -> None:
+        if os.getpid() == owner:  # and not a process that was forked
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(leave)
 
 
 def upload_folder() -> Path:
@@ -47,12 +56,28 @@ def upload_folder() -> Path:
 
 def keep_seconds() -> float:
     """How long a file is kept: DENOISER_KEEP_MINUTES, an hour if it isn't set."""
-    return 60 * float(os.environ.get("DENOISER_KEEP_MINUTES") or 60)
+    return 60 * _setting("DENOISER_KEEP_MINUTES", 60)
+
+
+def sweep_seconds() -> float:
+    """How often to sweep."""
+    return max(1.0, min(keep_seconds() / 12, SWEEP_SECONDS))
 
 
 def room() -> float:
     """The bytes that all files together may take: DENOISER_DISK_GB, 4 GB if it isn't set."""
-    return 1e9 * float(os.environ.get("DENOISER_DISK_GB") or 4)
+    return 1e9 * _setting("DENOISER_DISK_GB", 4)
+
+
+def _setting(name: str, default: float) -> float:
+    value = os.environ.get(name) or str(default)
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < math.inf:
+        raise DenoiserError(f"{name} is {value!r}. Set it to a number above 0, or not at all.")
+    return number
 
 
 def photo_file(name: Any) -> Path:
@@ -78,19 +103,21 @@ def own_folder() -> Path:
 def examples_folder() -> Path:
     """Where the page keeps what it shows to everybody."""
     folder = upload_folder() / EXAMPLES
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def sweep() -> None:
     """Delete the files that are older than keep_seconds(), then the oldest until all fit into room().
 
-    What earlier runs of the page left, killed before they could tidy up, goes with its folder at the same age.
+    What earlier runs of the page left, killed before they could tidy up, goes with its folder: one that has shown no
+    sign of life for so long, or ALIVE_SECONDS.
     """
     with _SWEEPING:
         folder, now = upload_folder(), time.time()
-        with contextlib.suppress(OSError):
-            os.utime(folder)  # a sign of life for the other runs
+        for path in (folder, *folder.glob(f"{EXAMPLES}/*")):  # systems clear out what is old, too
+            with contextlib.suppress(OSError):
+                os.utime(path)
         files = sorted(_files(folder))
         excess = sum(size for _, size, _ in files) - room()
         for changed, size, path in files:
@@ -99,8 +126,9 @@ def sweep() -> None:
             _delete(path, folder)
             excess -= size
         for other in folder.parent.glob(f"{PREFIX}*"):
-            if _changed(other) < now - keep_seconds():
-                shutil.rmtree(other, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if other.stat().st_mtime < now - max(keep_seconds(), ALIVE_SECONDS):
+                    shutil.rmtree(other, ignore_errors=True)
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
