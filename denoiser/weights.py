@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from . import __version__
 from .errors import WeightsError
 from .model import DenoisingAutoencoder, ModelConfig
 
@@ -43,6 +44,7 @@ class Weights:
     source: str  # the folder's name or the Hub repository
     revision: str | None = None  # what was asked of the Hub
     license: str = ""  # as config.json has it; empty where it says nothing
+    version: str = ""  # of the project that trained them; empty where config.json says nothing
     training: dict[str, Any] = field(default_factory=dict)  # how it was trained: facts for people, not for code
 
 
@@ -104,7 +106,13 @@ def save_weights(
             stored[name] = tensor.half() if tensor.is_floating_point() else tensor
         if not stored[name].isfinite().all():
             raise WeightsError(f"The network's {name!r} holds values that can't be stored: it has diverged.")
-    config = {"format": FORMAT, "license": license, "model": asdict(model.config), "training": training or {}}
+    config = {
+        "format": FORMAT,
+        "version": __version__,
+        "license": license,
+        "model": asdict(model.config),
+        "training": training or {},
+    }
     partial = {name: folder / (name + ".partial") for name in (CONFIG_FILE, WEIGHTS_FILE)}
     try:  # both, before the ones that are there make room
         partial[CONFIG_FILE].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -185,7 +193,7 @@ def _read_config(path: Path, source: str) -> tuple[ModelConfig, dict[str, Any]]:
         problem = [f"unknown: {name!r}" for name in sorted(given - known)]
         problem += [f"missing: {name!r}" for name in sorted(known - given)]
         raise WeightsError(f"{CONFIG_FILE} of {source} has the wrong fields ({', '.join(problem)}).")
-    kinds = {"license": str, "training": dict}
+    kinds = {"version": str, "license": str, "training": dict}
     about = {name: config[name] for name, kind in kinds.items() if isinstance(config.get(name), kind)}
     return ModelConfig(**config["model"]), about
 

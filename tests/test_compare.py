@@ -28,7 +28,7 @@ def path(tmp_path):
 
 def test_noisy_photos_stand_beside_the_denoised_ones_and_what_was_removed():
     photo = photo_of(30, 24)
-    noisy, restored, removed = np.split(compare(Darker(), [photo], side=20), 3, axis=1)
+    noisy, restored, removed = np.split(compare([Darker()], [photo], side=20), 3, axis=1)
     assert np.array_equal(noisy, photo[5:25, 2:22])
     assert np.array_equal(restored, Darker().denoise(noisy))
     assert np.array_equal(removed, 128 + 4 * np.minimum(noisy, 10))
@@ -36,14 +36,22 @@ def test_noisy_photos_stand_beside_the_denoised_ones_and_what_was_removed():
 
 def test_clean_photos_get_noise_and_stand_beside_the_result():
     photo = photo_of(30, 24)
-    noisy, restored, clean = np.split(compare(Darker(), [photo], level=25), 3, axis=1)
+    noisy, restored, clean = np.split(compare([Darker()], [photo], level=25), 3, axis=1)
     assert np.array_equal(clean, photo) and np.array_equal(restored, Darker().denoise(noisy))
     assert np.array_equal(noisy, (noisy_version(photo, 25, quantized=True) * 255).round().astype(np.uint8))
 
 
+def test_each_denoiser_has_a_column():
+    photo = photo_of(30, 24)
+    twice = compare([Darker(), Darker()], [photo])
+    once = compare([Darker()], [photo])
+    assert np.array_equal(twice[:, :48], once[:, :48]) and np.array_equal(twice[:, 24:48], twice[:, 48:72])
+    assert np.array_equal(twice[:, 72:], once[:, 48:])
+
+
 @pytest.mark.parametrize(("side", "shape"), [(None, (60, 90, 3)), (20, (40, 60, 3)), (50, (100, 150, 3))])
 def test_each_photo_has_a_row_and_small_ones_are_padded_with_black(side, shape):
-    picture = compare(Darker(), [photo_of(30, 24), photo_of(18, 30)], side=side)
+    picture = compare([Darker()], [photo_of(30, 24), photo_of(18, 30)], side=side)
     assert picture.shape == shape
     if side != 20:
         assert not picture[-1].any()

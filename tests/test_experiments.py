@@ -67,7 +67,7 @@ def test_the_shapes_cost_about_what_base_costs():
         return network_size(model)[1]
 
     for name in VARIANTS:
-        assert gmac(name) == pytest.approx(gmac("base"), rel=0.16), name
+        assert gmac(name) == pytest.approx(gmac("baseline"), rel=0.16), name
 
 
 @pytest.fixture

@@ -78,3 +78,14 @@ def test_without_matplotlib_the_run_ends_well_and_says_what_is_missing(toy_run, 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     denoiser.load(loop.fit(toy_run), device="cpu")
     assert "the curve could not be written: charts need Matplotlib: pip install matplotlib" in capsys.readouterr().out
+
+
+def test_the_reference_recipe_logs_and_draws_what_the_reference_reports(toy_run, tmp_path):
+    loop.fit(replace(toy_run, sigma_law="exponential"))
+    lines = [json.loads(line) for line in (Path(toy_run.output_dir) / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line["loss"] > 0 and line["mse_exponential"] > 0
+        assert 0 < line["accuracy"] < 1 and 0 < line["accuracy_exponential"] <= 1
+    draw_curve(lines, tmp_path / "curve.svg")
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert all(f"<!-- {name} -->" in drawn for name in ("squared error", "argmax-channel accuracy", "training"))

@@ -14,6 +14,7 @@ from memory import peak_of
 from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
+import denoiser
 from denoiser import weights
 from denoiser.errors import WeightsError
 from denoiser.model import NETWORKS, DenoisingAutoencoder
@@ -101,7 +102,9 @@ def test_missing_folders_are_made(tiny_model, tmp_path):
 def test_the_config_says_format_network_and_training(folder, tiny_config):
     config = json.loads((folder / CONFIG_FILE).read_text())
     model = json.loads(json.dumps(dataclasses.asdict(tiny_config)))
-    assert config == {"format": FORMAT, "license": "apache-2.0", "model": model, "training": {"steps": 7}}
+    about = {"format": FORMAT, "version": denoiser.__version__, "license": "apache-2.0"}
+    assert config == about | {"model": model, "training": {"steps": 7}}
+    assert load_weights(folder).version == denoiser.__version__
 
 
 @pytest.mark.parametrize("name", ["tiny_model", "tiny_classic"])

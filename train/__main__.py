@@ -24,8 +24,8 @@ from .lab.training_speed import training_speed
 from .measure.benchmark import benchmark, costs_table
 from .measure.chart import draw_chart
 from .measure.compare import compare
-from .measure.evaluate import load_pairs, measure, measure_pairs
-from .measure.results import LEVELS, PROTOCOLS, fingerprint, markdown_table
+from .measure.evaluate import load_pairs, measure, measure_exponential, measure_pairs
+from .measure.results import EXPONENTIAL, LEVELS, PROTOCOLS, fingerprint, markdown_table
 from .publish.card import save_results
 from .publish.push import CHECKOUT, files_to_push, push, push_space, space_files
 from .recipes import RECIPES
@@ -80,9 +80,10 @@ def add_evaluate(commands: Commands) -> None:
     evaluating.add_argument(
         "--noise",
         nargs="+",
-        choices=PROTOCOLS,
+        choices=(*PROTOCOLS, EXPONENTIAL),
         default=PROTOCOLS,
-        help="unclipped, as in the literature, or 8-bit, clipped and rounded as in a file (default: both)",
+        help="unclipped, as in the literature; 8-bit, clipped and rounded as in a file; exponential, the random levels "
+        "that the reference network was trained on, measured blindly (default: unclipped and 8-bit)",
     )
     evaluating.add_argument(
         "--told", action="store_true", help="also measure with the true noise level, or its map, given to the network"
@@ -95,7 +96,7 @@ def add_evaluate(commands: Commands) -> None:
 
 def add_lab(commands: Commands) -> None:
     """Add the commands `experiment` and `benchmark`."""
-    trying = commands.add_parser("experiment", help="short runs, each with one change to base")
+    trying = commands.add_parser("experiment", help="short runs, each with one change to a baseline")
     trying.add_argument("names", nargs="*", help="experiments to run (default: all)")
     trying.add_argument("--minutes", type=float, default=2, help="training time per experiment (default: 2)")
     trying.add_argument("--photos", type=Path, help="folder of photos for the experiment 'more photos'")
@@ -120,7 +121,7 @@ def add_compare(commands: Commands) -> None:
     comparing.add_argument("photos", nargs="+", type=Path, help="noisy photos, or clean ones with --level")
     comparing.add_argument("--level", type=float, help="add Gaussian noise of this level to the photos first")
     comparing.add_argument("--side", type=int, help="show only the central SIDE x SIDE pixels (default: all)")
-    comparing.add_argument("--model", default=DEFAULT, help=MODELS)
+    comparing.add_argument("--model", nargs="+", default=[DEFAULT], help=f"one or more, a column each: {MODELS}")
     comparing.add_argument("-o", "--output", type=Path, required=True, help="image file to write")
     comparing.set_defaults(run=run_compare)
 
@@ -171,6 +172,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
         if not photos:
             raise ConfigError(f"{photo_folder} holds no usable photos")
         for protocol in options.noise:
+            if protocol == EXPONENTIAL:
+                results.append(measure_exponential(denoiser, photo_folder.name, photos))
+                continue
             for told in (False, True) if options.told else (False,):
                 results += measure(denoiser, photo_folder.name, photos, options.levels, protocol == "8-bit", told)
     for folders in options.pairs:
@@ -220,7 +224,9 @@ def run_compare(options: argparse.Namespace) -> None:
     if options.level is not None:
         check_level("--level", options.level)
     photos = [rgb8(open_image(path).pixels) for path in options.photos]
-    save_image(Photo(compare(load(options.model), photos, options.level, options.side)), options.output)
+    save_image(
+        Photo(compare([load(model) for model in options.model], photos, options.level, options.side)), options.output
+    )
 
 
 def run_push(options: argparse.Namespace) -> None:

@@ -37,7 +37,7 @@ RECIPES = {
         schedule="constant",
         max_grad_norm=0.0,
         ema_decay=0.0,
-        validation_steps=100,
+        validation_steps=10,
         checkpointing_steps=50,
     ),
 }

@@ -1,4 +1,4 @@
-"""The curve of a training run: PSNR on the validation photos over the steps."""
+"""The curve of a training run: what was measured on the validation photos over the steps."""
 
 from __future__ import annotations
 
@@ -8,17 +8,33 @@ from pathlib import Path
 
 from ..measure.figure import new_chart, save_chart
 
+PSNR = "psnr_"
+# What the reference network's report shows: the names in the log, and those of the curves.
+REPORTED = {
+    "squared error": {"loss": "training", "mse_exponential": "validation"},
+    "argmax-channel accuracy": {"accuracy": "training", "accuracy_exponential": "validation"},
+}
+
 
 def draw_curve(lines: Sequence[dict[str, float]], path: Path) -> None:
-    """Plot the validation PSNR over the steps of a run from the lines of metrics.jsonl. Raises ConfigError."""
-    figure, axes = new_chart()
-    names = [name for name in lines[-1] if name.startswith("psnr_")]
-    for name in names:
-        label = name.removeprefix("psnr_")
-        label = f"level {label}" if label.isdigit() else label
-        axes.plot([line["step"] for line in lines], [line.get(name, math.nan) for line in lines], "o-", label=label)
-    axes.legend()
-    axes.grid(alpha=0.25)
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("PSNR in dB, validation photos")
+    """Plot the lines of metrics.jsonl over the steps of a run: PSNR, and for the reference's noise what it reports.
+
+    Raises ConfigError if Matplotlib is missing or the file can't be written.
+    """
+    levels = [name for name in lines[-1] if name.startswith(PSNR)]
+    panels = {"PSNR in dB, validation photos": {name: _label(name.removeprefix(PSNR)) for name in levels}}
+    if "accuracy_exponential" in lines[-1]:
+        panels |= REPORTED
+    figure, axes = new_chart(len(panels))
+    for panel, (title, curves) in zip(axes, panels.items(), strict=True):
+        for name, label in curves.items():
+            panel.plot([line["step"] for line in lines], [line.get(name, math.nan) for line in lines], label=label)
+        panel.legend()
+        panel.grid(alpha=0.25)
+        panel.set_xlabel("optimizer step")
+        panel.set_ylabel(title)
     save_chart(figure, path)
+
+
+def _label(noise: str) -> str:
+    return f"level {noise}" if noise.isdigit() else noise

@@ -69,14 +69,14 @@ def fit(config: TrainConfig) -> Path:
                 report.step(step, rate, run_progress(config, run), data.waited)
                 stop_if_diverged(run, output)
                 if run.step % config.validation_steps == 0:
-                    report.scores(validate(run, data.validation, config, output, report.mean_loss(), world))
+                    report.scores(validate(run, data.validation, config, output, report.means(), world))
                 if run.step % config.checkpointing_steps == 0 and world.is_main:
                     with best_effort("the checkpoint"):
                         save_checkpoint(run, output, config.checkpoints_total_limit)
                 if config.push and config.push_every and run.step % config.push_every == 0 and world.is_main:
                     push_weights(output, config.push)
             if not interrupt.requested and run.step != run.validated_step:
-                report.scores(validate(run, data.validation, config, output, report.mean_loss(), world))
+                report.scores(validate(run, data.validation, config, output, report.means(), world))
         if world.is_main:
             finish(run, config, output, interrupt.requested)
         if interrupt.requested:

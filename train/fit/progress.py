@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from ..config import ConfigError, TrainConfig
@@ -21,7 +22,7 @@ class Report:
     def __init__(self, config: TrainConfig, run: Run, world: World, output: Path, progress: float) -> None:
         """Start at `progress` of the run, from 0 to 1. Raises ConfigError if the tracker isn't installed."""
         self.run = run
-        self.losses: list[float] = []
+        self.steps: list[Step] = []  # since the last validation
         self.drawing, self.waited, self.begun = 0.0, 0.0, time.perf_counter()
         self.crops, self.since = run.crops, self.begun  # at the last read
         bar_format = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
@@ -38,13 +39,13 @@ class Report:
 
     def step(self, step: Step, rate: float, progress: float, waited: float = 0.0) -> None:
         """Count a step and, every EVERY steps, show it. `waited` is the total of seconds spent waiting for photos."""
+        self.steps.append(step)
         self.drawing += step.drawing
         self.waited = waited
         self.bar.update(min(progress, 1.0) - self.bar.n)
         if self.run.step % EVERY:
             return
         loss, psnr, now = float(step.loss), float(step.psnr), time.perf_counter()
-        self.losses.append(loss)
         speed = (self.run.crops - self.crops) / (now - self.since)
         self.crops, self.since = self.run.crops, now
         skipped = f", {self.run.skipped} steps skipped" if self.run.skipped else ""
@@ -67,10 +68,15 @@ class Report:
         if self.tracker:
             self.tracker.log(values, self.run.step)
 
-    def mean_loss(self) -> float | None:
-        """Return the mean of the losses read since the last call, or None if there are none."""
-        losses, self.losses = self.losses, []
-        return sum(losses) / len(losses) if losses else None
+    def means(self) -> dict[str, float]:
+        """Return the mean loss and accuracy of the steps since the last call; empty if there were none."""
+        steps, self.steps = self.steps, []
+        if not steps:
+            return {}
+        return {
+            "loss": round(float(torch.stack([step.loss for step in steps]).mean()), 6),
+            "accuracy": round(float(torch.stack([step.accuracy for step in steps]).mean()), 4),
+        }
 
 
 class TensorBoard:

@@ -32,6 +32,7 @@ class Step(NamedTuple):
 
     loss: Tensor  # on the device, like psnr
     psnr: Tensor  # over all pixels of the restored crops
+    accuracy: Tensor  # share of their pixels whose largest channel is the right one
     drawing: float  # seconds spent drawing the crops and their noise
 
 
@@ -83,7 +84,7 @@ def train_step(
         for group in optimizer.param_groups:
             group["lr"] = rate
     run.model.zero_grad(set_to_none=True)
-    drawing, losses, psnrs, count = 0.0, [], [], config.gradient_accumulation_steps
+    drawing, losses, psnrs, accuracies, count = 0.0, [], [], [], config.gradient_accumulation_steps
     for turn in range(count):
         started = time.perf_counter()
         generator = step_generator(config, run.step, world.rank * count + turn, run.device)
@@ -98,8 +99,9 @@ def train_step(
                 loss, restored = objective(batch.clean, batch.noisy, batch.sigma, told, config, given)
             (loss / count).backward()
         losses.append(loss.detach())
-        crops = (pixels.flatten(0, 1)[None] for pixels in (restored.detach().float(), batch.clean))
-        psnrs.append(metrics.psnr(*crops).clamp(max=MAX_PSNR))
+        restored = restored.detach().float()
+        psnrs.append(metrics.psnr(restored.flatten(0, 1)[None], batch.clean.flatten(0, 1)[None]).clamp(max=MAX_PSNR))
+        accuracies.append(metrics.argmax_channel_accuracy(restored, batch.clean).mean())
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.max_grad_norm or math.inf)
     if torch.isfinite(norm):  # the same in all processes
         for optimizer in run.optimizers:
@@ -112,4 +114,5 @@ def train_step(
         run.skipped_in_a_row += 1
     run.step += 1
     run.crops += config.batch_size * count * world.size
-    return Step(torch.stack(losses).mean(), torch.stack(psnrs).mean(), drawing)
+    loss, psnr, accuracy = (torch.stack(values).mean() for values in (losses, psnrs, accuracies))
+    return Step(loss, psnr, accuracy, drawing)

@@ -20,7 +20,7 @@ from ..config import HUB, ConfigError, TrainConfig
 from ..data.photo_set import PhotoSet
 from ..data.uploads import upload_pairs
 from ..measure.compare import compare, middle
-from ..measure.evaluate import noisy_version
+from ..measure.evaluate import exponential_version, noisy_version
 from ..measure.results import LEVELS
 from ..publish.card import forget_card
 from .checkpoint import Run, best_effort
@@ -42,13 +42,13 @@ def validate(
     photos: list[np.ndarray],
     config: TrainConfig,
     output: Path,
-    loss: float | None = None,
+    training: dict[str, float] | None = None,
     world: World | None = None,
 ) -> dict[str, float]:
     """Measure, log a line to metrics.jsonl, save a picture grid, and keep the weights if they are the best so far.
 
-    Each process measures its share of the photos; the first one writes. Returns the PSNRs by their names in the log.
-    Raises ConfigError if the network returns NaN.
+    Each process measures its share of the photos; the first one writes. `training`, what was seen while training, is
+    logged too. Returns the PSNRs by their names in the log. Raises ConfigError if the network returns NaN.
     """
     world = world or World()
     denoiser = Denoiser(Weights(run.measured_model, config.recipe), str(run.device))
@@ -58,9 +58,9 @@ def validate(
         raise ConfigError(f"the network diverged before step {run.step}; start anew with a lower --learning-rate")
     run.validated_step = run.step
     if world.is_main:
-        line = {"step": run.step, "minutes": round(run.seconds / 60, 2), "loss": loss}
+        line = {"step": run.step, "minutes": round(run.seconds / 60, 2)} | (training or {})
         line |= {name: round(value, 4) for name, value in scores.items()}
-        tqdm.write(", ".join(f"{key} {value}" for key, value in line.items() if value is not None))
+        tqdm.write(", ".join(f"{key} {value}" for key, value in line.items()))
         with best_effort("the log"), (output / METRICS_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         with best_effort("the picture grid"):
@@ -99,7 +99,19 @@ def photo_scores(denoiser: Denoiser, photo: np.ndarray, seed: int, config: Train
     scores = {f"psnr_{level}": psnr(denoiser, noisy_version(clean, level, False), clean / 255) for level in LEVELS}
     if config.camera_share:
         scores["psnr_camera"] = psnr(denoiser, *upload(photo, seed, config.partial_share))
+    if config.sigma_law == "exponential":
+        scores |= exponential_scores(denoiser, clean, seed)
     return scores
+
+
+def exponential_scores(denoiser: Denoiser, clean: np.ndarray, seed: int) -> dict[str, float]:
+    """Measure what the reference reports, on its own noise: the squared error and the argmax-channel accuracy."""
+    restored, reference = (
+        torch.from_numpy(pixels).permute(2, 0, 1)[None].double()
+        for pixels in (denoiser.denoise(exponential_version(clean, seed)), clean / 255)
+    )
+    accuracy = metrics.argmax_channel_accuracy(noise.quantize(restored), reference)
+    return {"mse_exponential": float((restored - reference).square().mean()), "accuracy_exponential": float(accuracy)}
 
 
 def upload(photo: np.ndarray, seed: int, partial_share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -174,4 +186,4 @@ def data_name(source: str) -> str:
 
 def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:
     """Save one picture with a row of noisy, denoised and clean for each of the first photos."""
-    save_image(Photo(compare(denoiser, photos[:GRID_PHOTOS], GRID_LEVEL, GRID_SIDE)), path)
+    save_image(Photo(compare([denoiser], photos[:GRID_PHOTOS], GRID_LEVEL, GRID_SIDE)), path)

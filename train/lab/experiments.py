@@ -35,8 +35,8 @@ from ..measure.results import LEVELS
 
 # Only Gaussian noise, for runs of minutes.
 RECIPE = TrainConfig(
-    crop=128, warmup_steps=30, ema_decay=0.99, camera_share=0.0, clean_share=0.0, grey_share=0.0, partial_share=0.0,
-    drift_weight=0.0, estimate_quantile=0.5,
+    crop=128, learning_rate=4e-4, warmup_steps=30, ema_decay=0.99, camera_share=0.0, clean_share=0.0, grey_share=0.0,
+    partial_share=0.0, drift_weight=0.0, estimate_quantile=0.5,
 )  # fmt: skip
 DEAD_LEAVES = 100  # pictures of 384x384 added to the 400 photos
 TIMED_SIDE, TIMED_ROUNDS = 512, 5
@@ -44,7 +44,7 @@ TIMED_SIDE, TIMED_ROUNDS = 512, 5
 
 @dataclass(frozen=True)
 class Variant:
-    """One change to `base`: to its settings, to the shape of its network, or to the network itself."""
+    """One change to the baseline: to its settings, to the shape of its network, or to the network itself."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     shape: ModelConfig = ModelConfig()
@@ -136,7 +136,7 @@ def shaped(widths: tuple[int, ...], encoder: tuple[int, ...], decoder: tuple[int
 
 
 VARIANTS = {
-    "base": Variant(),
+    "baseline": Variant(),
     # The network.
     "widths 48 96 192": shaped((48, 96, 192), (2, 2, 4), (2, 2)),
     "widths 48 64 96, blocks 3 4 6 / 3 4": shaped((48, 64, 96), (3, 4, 6), (3, 4)),
@@ -231,7 +231,7 @@ def outcomes_table(outcomes: Iterable[Outcome]) -> str:
     """Format the outcomes as a Markdown table, each compared with the first."""
     levels = " | ".join(f"level {level}" for level in LEVELS)
     lines = [
-        f"| what was changed | {levels} | mean | against base | crops | GMAC at 256² | s per megapixel |",
+        f"| what was changed | {levels} | mean | against baseline | crops | GMAC at 256² | s per megapixel |",
         "|---|" + "---|" * (len(LEVELS) + 5),
     ]
     first = None

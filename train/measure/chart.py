@@ -27,7 +27,7 @@ def draw_chart(costs: Iterable[Cost], path: Path) -> None:
 
     Raises ConfigError if Matplotlib or the results of our weights are missing.
     """
-    figure, axes = new_chart()
+    figure, (axes,) = new_chart()
     from matplotlib.ticker import FixedLocator, NullLocator
 
     for cost in costs:

@@ -2,8 +2,10 @@
 
 Protocol for sets of clean photos: per photo, numpy.random.default_rng(0) draws standard normal noise of the photo's
 shape in float64, times the level, added on the 0-255 scale; "unclipped" leaves it as it is, "8-bit" clips and rounds
-it to uint8 as in a file. Every measured picture, the noisy photo too, is clipped and rounded; PSNR is taken over all
-pixels and channels, then averaged over photos. Pairs of a noisy photo and its clean twin are measured as they are.
+it to uint8 as in a file. "exponential" is the noise of the reference network: the level of photo number i comes from
+numpy.random.default_rng(i), exponential with mean 38.25, and the noisy photo is clipped. Every measured picture, the
+noisy photo too, is clipped and rounded; PSNR is taken over all pixels and channels, then averaged over photos. Pairs of
+a noisy photo and its clean twin are measured as they are.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from denoiser import Denoiser, metrics, noise
 from ..config import ConfigError
 from ..data.noise_level import local_sigma
 from ..data.photo_files import photos_below, read_photos
-from .results import LEVELS, PROTOCOLS, REAL, Result
+from .results import EXPONENTIAL, LEVELS, PROTOCOLS, REAL, Result
 
 PAIR_ENDINGS = {"_real": "_mean", "_noisy": "_gt"}  # endings of the names of a noisy photo and its clean twin
+EXPONENTIAL_MEAN = 38.25  # noise level; the reference says 0.15 on [0, 1]
 
 
 def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarray:
@@ -32,6 +35,14 @@ def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarr
     if quantized:
         noisy = np.clip(np.round(noisy), 0, 255)
     return (noisy / 255).astype(np.float32)
+
+
+def exponential_version(pixels: np.ndarray, seed: int) -> np.ndarray:
+    """Add the reference's noise, of a random level, to a photo, uint8 (H, W, 3): float32 (H, W, 3) within [0, 1]."""
+    generator = np.random.default_rng(seed)
+    level = generator.exponential(EXPONENTIAL_MEAN)
+    noisy = pixels + generator.standard_normal(pixels.shape) * level
+    return (np.clip(noisy, 0, 255) / 255).astype(np.float32)
 
 
 def measure(
@@ -52,6 +63,14 @@ def measure(
             rows.append(_scores(denoiser, noisy_version(pixels, level, quantized), pixels, level if told else None))
         results.append(Result(dataset, len(rows), PROTOCOLS[quantized], told, float(level), *_means(rows)))
     return results
+
+
+def measure_exponential(denoiser: Denoiser, dataset: str, photos: Sequence[np.ndarray]) -> Result:
+    """Denoise every photo, uint8 (H, W, 3), blindly with the reference's noise, and average the metrics."""
+    rows = []
+    for seed, pixels in enumerate(tqdm(photos, desc=f"{dataset} {EXPONENTIAL}", unit="photo", leave=False)):
+        rows.append(_scores(denoiser, exponential_version(pixels, seed), pixels))
+    return Result(dataset, len(rows), EXPONENTIAL, False, None, *_means(rows))
 
 
 def measure_pairs(

@@ -8,14 +8,17 @@ from typing import Any
 from ..config import ConfigError
 
 
-def new_chart() -> tuple[Any, Any]:
-    """Create an empty Matplotlib figure with axes. Raises ConfigError if Matplotlib is missing."""
+def new_chart(columns: int = 1) -> tuple[Any, list[Any]]:
+    """Create a Matplotlib figure; return it with the empty axes of its columns.
+
+    Raises ConfigError if Matplotlib is missing.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError("charts need Matplotlib: pip install matplotlib") from error
-    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
-    return figure, figure.add_subplot()
+    figure = Figure(figsize=(1 + 6 * columns, 4.2), dpi=120, layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
 def save_chart(figure: Any, path: Path) -> None:

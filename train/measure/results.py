@@ -16,6 +16,7 @@ RESULTS_FILE = "results.json"
 WEIGHTS_KEY = "weights"  # key of a result: the fingerprint of the measured weights
 LEVELS = (15, 25, 50)
 PROTOCOLS = ("unclipped", "8-bit")
+EXPONENTIAL = "exponential"  # the noise that the reference network was trained on
 REAL = "real"  # the noise of pairs
 
 
@@ -25,9 +26,9 @@ class Result:
 
     dataset: str
     images: int
-    noise: str  # one of PROTOCOLS, or REAL
+    noise: str  # one of PROTOCOLS, EXPONENTIAL or REAL
     told: bool  # whether the network was given the level, or denoised blindly
-    level: float | None  # None if unknown: real noise
+    level: float | None  # None if it is unknown (REAL) or differs among the photos (EXPONENTIAL)
     noisy_psnr: float
     psnr: float
     ssim: float

@@ -109,7 +109,7 @@ def card_text(name: str, weights: Weights, sha256: str, results: list[Result], p
 # photo-denoiser: {name}
 
 A skip-connected denoising autoencoder for photos, {_kind(name)}. {parameters / 1e6:.2f} M parameters,
-{gmac:.1f} GMAC for 256×256 pixels.
+{gmac:.1f} GMAC for 256×256 pixels.{_version_text(weights.version)}
 
 ## Use
 ```python
@@ -145,6 +145,10 @@ def _kind(name: str) -> str:
     if name == "classic":
         return "the reference network of this project, blind only: the baseline for `photo`"
     return "blind and steerable: the noise level is estimated from the photo, or given"
+
+
+def _version_text(version: str) -> str:
+    return f" Version {version}." if version else ""
 
 
 def _training_text(training: dict[str, Any]) -> str:
