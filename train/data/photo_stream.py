@@ -158,11 +158,11 @@ class PhotoStream(PhotoSet):
         slot = self.placed % self.slots
         self.placed += 1
         self.sizes[slot] = 0
-        try:
-            region = future.result()
-        except ImageError as error:
+        error = future.exception()  # raised here, it would lead to this frame and keep the stream and its threads
+        if isinstance(error, ImageError):
             self._skip(name, error)
             return
+        region = future.result()
         self.sizes[slot] = torch.tensor(region.shape[:2])
         start = slot * self.side**2
         pixels = torch.from_numpy(region.reshape(-1, 3))

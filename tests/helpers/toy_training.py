@@ -1,8 +1,8 @@
 """Toy runs for the tests of training: a network, photos and settings for seconds.
 
-`python tests/toy_training.py fit FLAGS` is the real command with that network, for a process of its own. Where KILL_AT
-is "MODULE FUNCTION COUNT", the process dies at that call of the function of that module as by kill -9: of fsync, when
-half of the file is written.
+`python tests/helpers/toy_training.py fit FLAGS` is the real command with that network, for a process of its own. Where
+KILL_AT is "MODULE FUNCTION COUNT", the process dies at that call of the function of that module as by kill -9: of
+fsync, when half of the file is written.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from denoiser import Photo, save_image
 from denoiser.model import ModelConfig

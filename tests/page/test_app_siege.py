@@ -1,7 +1,7 @@
 """Everything that has taken the page down before, tried against the running page while an honest visitor uses it.
 
-`python -m pytest -m long -s tests/test_hostile.py` prints what each attack cost. It takes about ten minutes on two
-cores, and memory is read from /proc: Linux only.
+`python -m pytest -m long -s tests/page/test_app_siege.py` prints what each attack cost. It takes about ten minutes on
+two cores, and memory is read from /proc: Linux only.
 """
 
 import contextlib

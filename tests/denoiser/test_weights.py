@@ -383,7 +383,7 @@ def test_a_source_that_can_be_neither_folder_nor_repository_is_refused(hub, sour
     assert hub == []
 
 
-BUNDLED_NAMES = sorted(path.name for path in (Path(__file__).parent.parent / "weights").iterdir())
+BUNDLED_NAMES = sorted(path.name for path in (weights.PACKAGE.parent / "weights").iterdir())
 
 
 @pytest.mark.parametrize("name", BUNDLED_NAMES)

@@ -1,4 +1,4 @@
-"""What the page costs on this machine: `python -m tests.benchmark_page`, on one that does nothing else.
+"""What the page costs on this machine: `python -m tests.helpers.benchmark_page`, on one that does nothing else.
 
 Where the time goes between dropping a photo and seeing it clean in Chromium, what a big photo takes, and whether twenty
 visitors at once are all served in flat memory. Memory is read from /proc: Linux only.
@@ -31,7 +31,7 @@ from app import use_memory_well
 
 from . import chromium
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LEVEL, ROUNDS, WAIT_MS = 25, 5, 600_000
 SHOWN = "document.querySelectorAll('#result img').length == 2"
 

@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import damaged_files
 import pytest
 from damaged_files import BYTES, FORMATS, damaged_file, whole_files
 
 FILES = 500
-TESTS = Path(__file__).parent
+HELPERS = Path(damaged_files.__file__).parent
 
 
 @pytest.mark.long
@@ -18,7 +19,7 @@ def test_damaged_files_end_in_a_photo_or_a_sentence(tmp_path, kind):
     outcomes, bad, first = [], [], 0
     while first < FILES:
         command = [sys.executable, "-m", "damaged_files", kind, str(first), str(FILES), str(tmp_path)]
-        path = {"PYTHONPATH": f"{TESTS}:{TESTS.parent}", "PATH": ""}
+        path = {"PYTHONPATH": f"{HELPERS}:{HELPERS.parents[1]}", "PATH": ""}
         done = subprocess.run(command, env=path, capture_output=True, text=True, timeout=900)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         assert lines, done.stderr

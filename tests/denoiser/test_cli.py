@@ -18,7 +18,7 @@ import denoiser
 from denoiser import ImageError, Photo
 from denoiser.cli import main, plan
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(denoiser.__file__).parents[1]
 rng = np.random.default_rng(0)
 
 

@@ -159,8 +159,9 @@ def test_a_set_of_nothing_but_damaged_photos_is_refused_and_not_all_are_named(ca
 
 def test_no_thread_outlives_its_stream():
     before = set(threading.enumerate())
-    photos = make_stream(50)
+    photos = make_stream([Coded(number, broken=number % 2 == 0) for number in range(50)])
     draw(photos, 0)
+    assert photos.skipped
     workers = [thread for thread in set(threading.enumerate()) - before if "ThreadPoolExecutor" in thread.name]
     assert workers
     del photos
