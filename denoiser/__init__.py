@@ -14,13 +14,12 @@
 used raises a DenoiserError that says what to do.
 """
 
-__version__ = "1.0.0"  # before the imports: weights.py records it
-
 from . import metrics, noise
 from .errors import DenoiserError, ImageError, WeightsError
 from .image_io import open_image, save_image
 from .inference import MAX_LEVEL, Denoiser, add_noise, blend, compare, load, residual
 from .photo import Photo
+from .version import __version__
 
 __all__ = [
     "MAX_LEVEL",
@@ -29,6 +28,7 @@ __all__ = [
     "ImageError",
     "Photo",
     "WeightsError",
+    "__version__",
     "add_noise",
     "blend",
     "compare",

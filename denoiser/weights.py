@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from . import __version__
 from .errors import WeightsError
 from .model import DenoisingAutoencoder, ModelConfig
+from .version import __version__
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT = "photo-denoiser/1"

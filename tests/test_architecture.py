@@ -29,7 +29,7 @@ HOMES = {
 FORBIDDEN = {"app.py": {"train", "torch"}, "denoiser": {"app", "train"}, "train": {"app", "gradio"}}
 # Inside denoiser a module imports from the rows above its own.
 LAYERS = [
-    {"errors"},
+    {"errors", "version"},
     {"model", "noise", "metrics", "tiling", "header_budget", "metadata", "colour", "replacing"},
     {"tiff_headers"},
     {"file_headers"},
