@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ MAX_SET_BYTES = 8 << 30  # decoded photos are held in memory: 8 GiB is about 2.8
 SYNTHETIC_COUNT, SYNTHETIC_VALIDATION, SYNTHETIC_SIDE = 64, 8, 256
 
 
+@cache  # drawing takes seconds
 def synthetic_photos(smallest: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Draw dead leaves pictures for training and for validation, with sides of at least `smallest` pixels."""
     side = max(SYNTHETIC_SIDE, smallest)
