@@ -25,9 +25,9 @@ from denoiser import Denoiser, DenoiserError, WeightsError
 from denoiser.page.batch import many_tab
 from denoiser.page.endpoints import add_endpoints
 from denoiser.page.limits import MAX_FILE_BYTES, Limits, hold_to_limits
-from denoiser.page.look import CSS, PAGE_SCRIPT, THEME
 from denoiser.page.parts import Service, plain_text
 from denoiser.page.tabs import clean_tab, noisy_tab
+from denoiser.page.theme import CSS, SCRIPT, THEME
 from denoiser.page.uploads import claim_folder, keep_seconds, room, sweep, sweep_seconds
 from denoiser.weights import load_weights
 
@@ -108,8 +108,8 @@ def launch(page: gr.Blocks, **options: Any) -> None:
 
     page.launch(
         theme=THEME,
-        css=CSS,
-        js=PAGE_SCRIPT,
+        css_paths=CSS,
+        js=SCRIPT.read_text(encoding="utf-8"),
         max_file_size=MAX_FILE_BYTES,
         run_history=False,
         enable_monitoring=False,

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 299, 100
-PAGE = ("look", "turns", "limits", "parts", "batch", "tabs", "endpoints")
+PAGE = ("theme", "turns", "limits", "parts", "batch", "tabs", "endpoints")
 # Which files alone may import a library.
 HOMES = {
     "gradio": {"app.py", *(f"denoiser/page/{name}.py" for name in PAGE)},
@@ -38,7 +38,7 @@ LAYERS = [
     {"image_io"},
     {"inference"},
     {"cli", "__init__"},
-    {"__main__", "look", "uploads", "shelf", "turns"},
+    {"__main__", "theme", "uploads", "shelf", "turns"},
     {"limits", "parts"},
     {"batch", "tabs", "endpoints"},
 ]

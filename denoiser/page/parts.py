@@ -19,8 +19,8 @@ import denoiser
 from denoiser import Denoiser, DenoiserError, ImageError, Photo
 from denoiser.image_io import WRITE_FORMATS, image_size
 
-from .look import ACTUAL_SIZE_CLASS
 from .shelf import Held, Shelf
+from .theme import ACTUAL_SIZE_CLASS
 from .turns import Turns
 from .uploads import own_folder, photo_file, sweep
 

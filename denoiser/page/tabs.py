@@ -45,13 +45,7 @@ EXAMPLES = {"tower.jpg": 15, "cheetah.jpg": 25, "groot.jpeg": 40, "lion.jpg": 60
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 FORMATS = {"Like the upload": None, "JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif"}
 PRESS = "() => document.querySelector('#{0} a, #{0} button, a#{0}, button#{0}').click()"  # what can't be seen
-# On a phone the result is far below; its pictures are loaded, and move the rest down, once they are in view.
-SHOW_RESULT = """async () => {
-  const show = () => document.querySelector('#details').scrollIntoView({block: 'nearest'});
-  show();
-  await Promise.all([...document.querySelectorAll('#result img')].map(image => image.decode().catch(() => {})));
-  show();
-}"""
+SHOW_RESULT = "() => window.showResult()"  # in page.js
 
 
 def noisy_tab(model: Denoiser, service: Service) -> None:
