@@ -13,9 +13,9 @@ PAGE = ("theme", "turns", "limits", "parts", "batch", "tabs", "endpoints")
 # Which files alone may import a library.
 HOMES = {
     "gradio": {"app.py", *(f"denoiser/page/{name}.py" for name in PAGE)},
-    "PIL": {f"denoiser/{name}.py" for name in ("metadata", "colour", "vips_io", "opening", "image_io")},
-    "pyvips": {"denoiser/vips_io.py"},
-    "pillow_heif": {"denoiser/opening.py"},
+    "PIL": {f"denoiser/{name}.py" for name in ("metadata", "colour", "png_tiff", "input_formats", "image_io")},
+    "pyvips": {"denoiser/png_tiff.py"},
+    "pillow_heif": {"denoiser/input_formats.py"},
     "safetensors": {"denoiser/weights.py"},
     "huggingface_hub": {
         "denoiser/weights.py",
@@ -30,11 +30,11 @@ FORBIDDEN = {"app.py": {"train", "torch"}, "denoiser": {"app", "train"}, "train"
 # Inside denoiser a module imports from the rows above its own.
 LAYERS = [
     {"errors"},
-    {"model", "noise", "metrics", "tiling", "header_budget", "metadata", "colour", "replacing"},
+    {"model", "noise", "metrics", "tiling", "header_budget", "metadata", "colour", "atomic_write"},
     {"tiff_headers"},
     {"file_headers"},
-    {"photo", "vips_io", "weights"},
-    {"opening", "formats"},
+    {"photo", "png_tiff", "weights"},
+    {"input_formats", "output_formats"},
     {"image_io"},
     {"inference"},
     {"cli", "__init__"},
