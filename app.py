@@ -1,7 +1,7 @@
-"""The page: drop a photo, see it clean, keep the result.
+"""The web page: upload a photo, see it denoised, download the result.
 
-Run it with `python app.py`. DENOISER_MODEL takes the weights from a Hugging Face repository instead of the bundled ones
-(DENOISER_REVISION pins a branch, tag or commit of it). Its parts are in denoiser/page.
+Run it with `python app.py`. DENOISER_MODEL names a Hugging Face repository to take the weights from instead of the
+bundled ones, and DENOISER_REVISION a branch, tag or commit of it. The modules of the page are in denoiser/page.
 """
 
 from __future__ import annotations
@@ -23,50 +23,57 @@ from starlette.middleware import Middleware
 import denoiser
 from denoiser import Denoiser, DenoiserError, WeightsError
 from denoiser.page.batch import many_tab
+from denoiser.page.callbacks import Service
+from denoiser.page.display import escape_markdown
 from denoiser.page.endpoints import add_endpoints
-from denoiser.page.limits import MAX_FILE_BYTES, Limits, hold_to_limits
-from denoiser.page.look import CSS, PAGE_SCRIPT, THEME
-from denoiser.page.parts import Service, plain_text
+from denoiser.page.limits import MAX_FILE_BYTES, Limits, enforce_limits
 from denoiser.page.tabs import clean_tab, noisy_tab
+from denoiser.page.theme import CSS, SCRIPT, THEME
 from denoiser.page.uploads import claim_folder, keep_seconds, room, sweep, sweep_seconds
-from denoiser.weights import load_weights
+from denoiser.weights import Weights, load_weights
 
 TITLE = "Photo denoiser"
 INTRO = (
-    "Drop a noisy photo, get it back clean. Photos are processed on the machine that serves this page and deleted "
-    "after {}."
+    "Upload a noisy photo and get a clean one back. There is nothing to set up. Your photos are processed on this "
+    "server and deleted after {}."
 )
-MAX_WAITING = 32  # requests at Gradio's door, where they hardly ever wait; a further one is asked to come back
-MAX_SESSIONS = 256  # visitors whose settings are remembered; each can take some megabytes
-HUB_SECONDS = 10  # the client itself tries a Hub that is down for 23
+MAX_WAITING = 32  # requests in Gradio's own queue, which is almost always empty; further ones are refused
+MAX_SESSIONS = 256  # visitors whose settings are remembered, at up to some megabytes each
+HUB_SECONDS = 10  # wait for the Hub; its client retries for 23 s
 
 
 def load_model() -> tuple[Denoiser, str]:
-    """The denoiser that the environment asks for, and a sentence for the page on which weights it runs.
+    """Load the denoiser that the environment asks for.
 
-    Weights that can't be had within HUB_SECONDS leave the page on the bundled ones.
+    Returns it with a sentence for the page that says which weights are in use. If the requested weights can't be
+    loaded within HUB_SECONDS, these are the bundled ones.
     """
     wanted = os.environ.get("DENOISER_MODEL", "").strip()
     revision = os.environ.get("DENOISER_REVISION", "").strip() or None
     problem = ""
     if wanted:
-        loading = futures.Future()
-        threading.Thread(target=settle, args=(loading, wanted, revision), daemon=True).start()
+        loading: futures.Future[Weights] = futures.Future()
+        threading.Thread(target=load_into, args=(loading, wanted, revision), daemon=True).start()
         try:
             weights = loading.result(HUB_SECONDS)
             where = f"{wanted} at {revision}" if revision else wanted
-            return Denoiser(weights), f"Running on {where}, under {weights.license or 'a licence it does not name'}."
+            licence = weights.license or "not stated"
+            return Denoiser(weights), f"Weights: {where} (licence: {licence})."
         except WeightsError as error:
             problem = str(error)
         except TimeoutError:
-            problem = f"The Hub took over {HUB_SECONDS} s. They are fetched on; start the page again to use them."
+            problem = (
+                f"The Hub did not answer within {HUB_SECONDS} s. The download continues in the background; "
+                "restart the app to use those weights."
+            )
     bundled = denoiser.load()
     if problem:
-        return bundled, f"⚠️ Running on the bundled weights instead of {wanted}: {problem}"
-    return bundled, f"Running on the bundled weights {bundled.weights.source!r}, under {bundled.weights.license}."
+        return bundled, f"⚠️ Using the bundled weights instead of {wanted}. {problem}"
+    return bundled, f"Weights: the bundled {bundled.weights.source!r} (licence: {bundled.weights.license})."
 
 
-def settle(loading: futures.Future, source: str, revision: str | None) -> None:
+def load_into(loading: futures.Future[Weights], source: str, revision: str | None) -> None:
+    """Load weights and store them, or the exception, in a future."""
     try:
         loading.set_result(load_weights(source, revision))
     except Exception as error:
@@ -74,8 +81,8 @@ def settle(loading: futures.Future, source: str, revision: str | None) -> None:
 
 
 def build_page(model: Denoiser, notice: str) -> gr.Blocks:
-    """Build the page for a denoiser, with a notice on the weights it runs on."""
-    keep, _ = keep_seconds(), room()  # a bad setting is refused here, not by each request
+    """Build the page for a denoiser. notice, shown at the bottom, says which weights it uses."""
+    keep, _ = keep_seconds(), room()  # refuse bad settings now rather than at each request
     claim_folder()
     service = Service()
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
@@ -86,10 +93,10 @@ def build_page(model: Denoiser, notice: str) -> gr.Blocks:
             many_tab(model, service)
         with gr.Tab("Try it on a clean photo"):
             clean_tab(model, service)
-        gr.Markdown(plain_text(notice), elem_id="notice")
+        gr.Markdown(escape_markdown(notice), elem_id="notice")
         add_endpoints(model, service)
     page.service = service
-    hold_to_limits(page)
+    enforce_limits(page)
     return page.queue(max_size=MAX_WAITING, api_open=False)
 
 
@@ -98,7 +105,7 @@ def duration(seconds: float) -> str:
 
 
 def launch(page: gr.Blocks, **options: Any) -> None:
-    """Serve the page; the options are those of Gradio's launch."""
+    """Serve the page; the options go to Gradio's launch."""
 
     @contextlib.asynccontextmanager
     async def sweeping(_: Any) -> AsyncIterator[None]:
@@ -108,8 +115,8 @@ def launch(page: gr.Blocks, **options: Any) -> None:
 
     page.launch(
         theme=THEME,
-        css=CSS,
-        js=PAGE_SCRIPT,
+        css_paths=CSS,
+        js=SCRIPT.read_text(encoding="utf-8"),
         max_file_size=MAX_FILE_BYTES,
         run_history=False,
         enable_monitoring=False,
@@ -121,29 +128,29 @@ def launch(page: gr.Blocks, **options: Any) -> None:
 
 
 async def keep_sweeping(service: Service) -> None:
-    """Delete what is too old, now and then, starting with what earlier runs of the page left."""
+    """Delete old files and results at intervals, starting with files of earlier runs."""
     while True:
         await asyncio.to_thread(sweep)
-        service.shelf.clear_out()
+        service.results.evict()
         await asyncio.sleep(sweep_seconds())
 
 
-def use_memory_well() -> None:
-    """On Linux, let PyTorch have huge pages, and let all threads share two heaps, so that memory stays flat.
+def tune_memory() -> None:
+    """On Linux, enable huge pages for PyTorch and limit glibc to two heaps, so that memory use stays flat.
 
-    glibc's own choice, up to eight heaps a core, keeps what was freed in each of them.
+    By default glibc creates up to eight heaps per core, and each of them keeps the memory that was freed in it.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     arena_max = -8  # M_ARENA_MAX in malloc.h
-    with contextlib.suppress(OSError, AttributeError):  # no glibc here
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL("libc.so.6").mallopt(arena_max, 2)
 
 
 if __name__ == "__main__":
-    use_memory_well()
-    if "SPACE_ID" in os.environ:  # on a Space all visitors come through its proxy, which says where they are
+    tune_memory()
+    if "SPACE_ID" in os.environ:  # all visitors come through the Space's proxy, which names their addresses
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to tidy up as after Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
         launch(build_page(*load_model()))
     except DenoiserError as error:

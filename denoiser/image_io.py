@@ -17,9 +17,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from . import colour
+from .atomic_write import atomic_write
 from .errors import LIBRARY_ERRORS, ImageError
-from .formats import WRITE_FORMATS, Format, fitted
 from .header_budget import MAX_METADATA_BYTES
+from .input_formats import MODES_16BIT, PhotoFile, as_path, open_photo_file
 from .metadata import (
     CENTIMETRES_PER_INCH,
     LAYOUT_TAGS,
@@ -28,11 +29,10 @@ from .metadata import (
     xmp_without,
     xmp_without_companions,
 )
-from .opening import MODES_16BIT, Opened, as_path, opened
+from .output_formats import WRITE_FORMATS, Format, fit_to_format
 from .photo import Photo
-from .replacing import replacing
+from .png_tiff import is_deep, read_samples, write_png, write_tiff
 from .tiff_headers import check_exif
-from .vips_io import is_deep, read_samples, write_png, write_tiff
 
 # What photo files are called in a folder; open_image itself goes by content.
 READ_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
@@ -62,7 +62,7 @@ def open_image(path: str | os.PathLike[str]) -> Photo:
 
     Raises ImageError where the file is missing, empty, damaged, over one of the limits above or no supported picture.
     """
-    with opened(path) as file:
+    with open_photo_file(path) as file:
         return _read_deep(file) if is_deep(file.image, file.file) else _read(file)
 
 
@@ -71,11 +71,11 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
     Raises ImageError as open_image does, except for damage behind the header.
     """
-    with opened(path) as file:
+    with open_photo_file(path) as file:
         return file.image.size
 
 
-def _read(file: Opened) -> Photo:
+def _read(file: PhotoFile) -> Photo:
     image = file.image
     image.load()
     _check_exif(image, file.name)
@@ -88,7 +88,7 @@ def _read(file: Opened) -> Photo:
     return _photo(file, *(_samples_16bit(upright, file.name) if deep else _samples_8bit(upright)))
 
 
-def _read_deep(file: Opened) -> Photo:
+def _read_deep(file: PhotoFile) -> Photo:
     image = file.image
     if image.format == "PNG":
         image.load()  # the metadata may follow the pixels
@@ -111,7 +111,7 @@ def _check_exif(image: Image.Image, name: str) -> None:
     check_exif(image.info.get("exif") or b"", name)
 
 
-def _photo(file: Opened, pixels: np.ndarray, alpha: np.ndarray | None) -> Photo:
+def _photo(file: PhotoFile, pixels: np.ndarray, alpha: np.ndarray | None) -> Photo:
     """The photo with what else its file says, as far as that holds for the pixels."""
     image, long_tags, exif = file.image, file.headers.long_tags, None
     notes = [_LEFT_OUT[file.more]] if file.more else []
@@ -185,11 +185,11 @@ def save_image(photo: Photo, path: str | os.PathLike[str], *, quality: int | Non
         raise ImageError(f"The quality is a whole number from 1 to 100, not {quality!r}.")
     format = WRITE_FORMATS[path.suffix.lower()]
     options = format.options | ({} if quality is None else {"quality": int(quality), "lossless": False})
-    stored = fitted(photo, format, path.name)
+    stored = fit_to_format(photo, format, path.name)
     if resolution := resolution_of(photo.exif):
         options["dpi"] = resolution
     try:
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             _write(file, stored, format, options)
     except (*LIBRARY_ERRORS, MemoryError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

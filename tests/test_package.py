@@ -48,6 +48,7 @@ def test_an_installed_wheel_denoises_from_any_folder(tmp_path):
     )
     site.joinpath("dependencies.pth").write_text(sysconfig.get_path("purelib"))  # no network: this venv's own
     run(sys.executable, "-m", "pip", "--python", tmp_path / "venv", "install", "--no-deps", "--no-index", wheel)
+    assert {"page.css", "page.js"} <= {path.name for path in site.glob("denoiser/page/*")}
 
     save_image(add_noise(open_image(ROOT / "denoiser/page/screenshot.jpg"), 25), tmp_path / "noisy.png")
     run(tmp_path / "venv/bin/denoise", "noisy.png", "-o", "clean.png")

@@ -1,1 +1,1 @@
-"""The parts of the Gradio page that app.py puts together; nothing else in the library knows Gradio."""
+"""The modules of the Gradio page that app.py assembles; the rest of the library does not import Gradio."""

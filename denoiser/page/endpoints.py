@@ -1,37 +1,45 @@
-"""What programs call, over HTTP, gradio_client or MCP: files in, files out."""
+"""The endpoints for programs, over HTTP, gradio_client or MCP: files in, files out."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 
 import denoiser
 from denoiser import Denoiser
 
-from .parts import NETWORK, Service, by_turns, followed, network_of, opened, result_path, written
+from .callbacks import NETWORK, Service, network_runner, open_photo, photo_callback, report_progress
+from .display import result_path, write_photo
 
 
 def add_endpoints(model: Denoiser, service: Service) -> None:
-    """Each is a generator, so that it can be stopped; what it yields last is of the type that it says it returns."""
-    network = network_of(model)
+    """Add the endpoints to the current page.
+
+    Each is a generator, so that it can be stopped. Gradio reads its signature and docstring for the API: the return
+    type is that of the last item it yields.
+    """
+    network = network_runner(model)
 
     def denoise(photo: gr.FileData, level: float | None = None) -> gr.FileData:
         """Remove the noise from a photo.
 
         Args:
             photo: the noisy photo: JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC
-            level: strength of the noise, 0 to 100; left out, it is estimated
+            level: noise strength, 0 to 100; estimated if left out
         """
-        noisy = opened(photo)
-        result = yield from followed(network(noisy, level, estimate=False))
-        yield gr.FileData(path=str(written(result.clean, result_path(photo, "denoised"))))
+        noisy = open_photo(photo)
+        result = yield from report_progress(network(noisy, level, estimate=False))
+        yield gr.FileData(path=str(write_photo(result.clean, result_path(photo, "denoised"))))
 
-    def estimate_noise(photo: gr.FileData) -> float:
-        """Estimate how strong the noise in a photo is: the standard deviation on the 0-255 scale.
+    def estimate_noise(photo: gr.FileData) -> float:  # type: ignore[misc]  # the type of what it yields last
+        """Estimate how strong the noise in a photo is: its standard deviation on the 0-255 scale.
 
         Args:
             photo: the noisy photo
         """
-        result = yield from followed(network(opened(photo), denoise=False))
+        result = yield from report_progress(network(open_photo(photo), denoise=False))
         yield round(result.level, 2)
 
     def add_noise(photo: gr.FileData, level: float, seed: int = 0) -> gr.FileData:
@@ -39,12 +47,13 @@ def add_endpoints(model: Denoiser, service: Service) -> None:
 
         Args:
             photo: a clean photo
-            level: strength of the noise, 0 to 100: its standard deviation on the 0-255 scale
+            level: noise strength, 0 to 100: its standard deviation on the 0-255 scale
             seed: the same seed gives the same noise
         """
-        noisy = denoiser.add_noise(opened(photo), level, seed)
-        yield gr.FileData(path=str(written(noisy, result_path(photo, "noisy"))))
+        noisy = denoiser.add_noise(open_photo(photo), level, seed)
+        yield gr.FileData(path=str(write_photo(noisy, result_path(photo, "noisy"))))
 
-    for endpoint in (denoise, estimate_noise, add_noise):
-        callback = by_turns(service.network, endpoint, nothing_new=None)
+    endpoints: tuple[Callable[..., Any], ...] = (denoise, estimate_noise, add_noise)
+    for endpoint in endpoints:
+        callback = photo_callback(service.network, endpoint, nothing_new=None)
         gr.api(callback, api_name=endpoint.__name__, **NETWORK)

@@ -1,4 +1,4 @@
-"""What a request to the page may carry: how much, to which addresses, and which files and values."""
+"""Limits on requests to the page: their size, their addresses, and the files and values they contain."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from denoiser import ImageError
 
 from .uploads import own_folder, photo_file, sweep
 
-MAX_FILES = 50  # in one request
+MAX_FILES = 50  # per request
 MAX_FILE_BYTES = 200 << 20
-MAX_UPLOAD_BYTES = 1 << 30  # of one request with files
-MAX_FIELD_BYTES = 1 << 10  # of what else is in it: the page sends nothing
+MAX_UPLOAD_BYTES = 1 << 30  # of a request with files
+MAX_FIELD_BYTES = 1 << 10  # of a form field beside the files; the page itself sends none
 MAX_MCP_BYTES = 32 << 20  # a photo in a data: URL
-MAX_BODY_BYTES = 128 << 10  # of any other request: fifty files by name, and some settings
-SWEEP_BYTES = 64 << 20  # after so much of an upload there is a look at the room that it takes
+MAX_BODY_BYTES = 128 << 10  # of any other request: the names of fifty files, and some settings
+SWEEP_BYTES = 64 << 20  # received bytes of an upload between two checks of the disk space
 FETCH_SECONDS = 60
-UNUSABLE = "That can't be used. Load the page anew and choose a photo first."
+INVALID_INPUT = "This request can't be processed. Reload the page and choose a photo first."
 API = "/gradio_api"
-# What the page and its clients send to. Gradio listens at more: a recorder, which runs ffmpeg, and more of that kind.
+# Where the page and its clients post to. Gradio has further routes, such as a screen recorder that runs ffmpeg.
 OPEN_FOR_POST = tuple(API + path for path in ("/upload", "/queue/join", "/call/", "/run/", "/cancel", "/reset", "/mcp"))
 OPEN_FOR_POST += ("/login",)
-# A proxy for any address, and a copy of a session's settings on the disk.
+# Routes of Gradio that act as a proxy for any address, or copy a session's settings to disk.
 CLOSED = tuple(API + path for path in ("/file=http:", "/file=https:", "/file/http:", "/file/https:", "/deep_link"))
 
 
 class Limits:
-    """The ASGI middleware that holds requests to these limits."""
+    """ASGI middleware that refuses requests above the limits, or to addresses that the page does not use."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -55,7 +55,7 @@ class Limits:
         uploading, limit = path.startswith(f"{API}/upload"), MAX_BODY_BYTES
         if uploading or path.startswith(f"{API}/mcp"):
             limit = MAX_UPLOAD_BYTES if uploading else MAX_MCP_BYTES
-        too_much = f"At most {limit:,} bytes are taken at once."
+        too_much = f"The request is too large: at most {limit:,} bytes are accepted."
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:
             return await PlainTextResponse(too_much, 413)(scope, receive, send)
@@ -71,12 +71,15 @@ class Limits:
                 await asyncio.to_thread(sweep)
             return message
 
-        with contextlib.suppress(ClientDisconnect):  # in the middle of an upload: there is nobody to answer
+        with contextlib.suppress(ClientDisconnect):  # during an upload: there is nobody left to answer
             return await self.app(scope, counted, send)
 
 
 class UploadParser(route_utils.GradioMultiPartParser):
-    """Gradio's takes a thousand files at once, form fields of any length, and keeps what was broken off."""
+    """Gradio's parser with limits on files and form fields, which deletes what an aborted upload left.
+
+    Gradio itself takes a thousand files at once and form fields of any length, and keeps partial files.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options | {"max_files": MAX_FILES})
@@ -87,6 +90,7 @@ class UploadParser(route_utils.GradioMultiPartParser):
         elif len(self._current_part.data) + end - start <= MAX_FIELD_BYTES:
             self._current_part.data += data[start:end]
         else:
+            # Gradio answers 413 to these words, and 400 to others.
             raise MultiPartException(f"A field exceeds the maximum allowed size of {MAX_FIELD_BYTES} bytes.")
 
     async def parse(self) -> FormData:
@@ -99,25 +103,25 @@ class UploadParser(route_utils.GradioMultiPartParser):
             raise
 
 
-def hold_to_limits(page: gr.Blocks) -> None:
-    """See to it that no callback of a page gets a file that isn't a visitor's, or a value that it can't use.
+def enforce_limits(page: gr.Blocks) -> None:
+    """Check the inputs of every callback: files must be in the upload folder, and values usable.
 
-    Gradio itself lets files without `meta` through, and answers to the rest with nothing but a traceback in the log.
+    Gradio itself lets files without `meta` through. To other bad input it reacts with a traceback in the log only.
     """
     route_utils.GradioMultiPartParser = UploadParser
     preprocess = page.preprocess_data
 
-    async def named_file(file: dict[str, Any]) -> dict[str, Any]:
+    async def resolve_file(file: dict[str, Any]) -> dict[str, Any]:
         if page.mcp_server and is_http_url_like(file["path"]):
-            return file | {"path": await asyncio.wait_for(fetched(file["path"]), FETCH_SECONDS)}
+            return file | {"path": await asyncio.wait_for(fetch_photo(file["path"]), FETCH_SECONDS)}
         return file | {"path": str(photo_file(file["path"]))}
 
-    async def checked(block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any) -> list[Any]:
+    async def preprocess_checked(block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any) -> list[Any]:
         try:
-            inputs = await async_traverse(inputs, named_file, is_file_obj)
+            inputs = await async_traverse(inputs, resolve_file, is_file_obj)
             values = await preprocess(block_fn, inputs, *arguments, **options)
             if not all(map(is_usable, block_fn.inputs, values)):
-                raise ValueError("a setting")
+                raise ValueError("unusable value")
             return values
         except gr.Error as error:
             error.print_exception = False
@@ -125,22 +129,22 @@ def hold_to_limits(page: gr.Blocks) -> None:
         except ImageError as error:
             raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
-            raise gr.Error(UNUSABLE, print_exception=False) from error
+            raise gr.Error(INVALID_INPUT, print_exception=False) from error
 
-    page.preprocess_data = checked
+    page.preprocess_data = preprocess_checked
 
 
 def is_usable(block: Any, value: Any) -> bool:
-    """Whether a setting is one value, and finite: Gradio only looks whether it is out of range."""
+    """Return whether a setting is a single finite value; Gradio only checks its range."""
     if not isinstance(block, (gr.Slider, gr.Dropdown, gr.Radio, gr.Checkbox)):
         return True
     return math.isfinite(value) if isinstance(value, (int, float)) else isinstance(value, str)
 
 
-async def fetched(address: str) -> str:
-    """Fetch a photo that a program names by its address, as MCP's do, into the upload folder.
+async def fetch_photo(address: str) -> str:
+    """Download a photo that an MCP client names by its URL into the upload folder, and return its path.
 
-    Raises ImageError where that is not possible, or it is too big. The address is public: Gradio sees to that.
+    Raises ImageError if that fails or the photo is too big. Gradio refuses URLs that are not public.
     """
     path = own_folder() / (PurePosixPath(urlparse(address).path).name[-100:] or "photo")
     try:
@@ -154,7 +158,7 @@ async def fetched(address: str) -> str:
                     file.write(chunk)
         finally:
             await answer.background()
-    except Exception as error:  # what is at the other end, and on the way there, is anybody's guess
-        raise ImageError("The photo can't be fetched from there. Give the address of a picture file.") from error
+    except Exception as error:  # anything can go wrong between here and a foreign server
+        raise ImageError("The photo can't be fetched from this address. Give the URL of an image file.") from error
     sweep()
     return str(path)

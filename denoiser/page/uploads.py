@@ -1,7 +1,7 @@
-"""The files of visitors: which of them a visitor may name, how long they are kept, how much room they get.
+"""The files of visitors: which of them a request may name, how long they are kept, and how much disk they use.
 
-All of them, uploads and results alike, are in Gradio's upload folder, of which each run of the page has its own. It
-knows nothing of Gradio: the folder is where GRADIO_TEMP_DIR says.
+Uploads and results are all in Gradio's upload folder; each run of the page has its own. This module does not import
+Gradio: it takes the folder from GRADIO_TEMP_DIR.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from typing import Any
 from denoiser import DenoiserError, ImageError
 
 PREFIX = "photo-denoiser-"
-EXAMPLES = "examples"  # a folder that is not swept
-FILE_COST = 256 * 2**10  # bytes that a file counts for at least: a million empty ones take room too
-ALIVE_SECONDS = 1800  # a page sweeps more often than that, whatever it keeps
+EXAMPLES = "examples"  # subfolder that is never swept
+FILE_COST = 256 * 2**10  # minimum bytes counted per file: a million empty files take space too
+ALIVE_SECONDS = 1800  # every running page sweeps more often than this
 SWEEP_SECONDS = 300
 NO_PHOTO = "Choose a photo first."
 _SWEEPING = threading.Lock()
 
 
-@functools.cache  # one for all pages of a process
+@functools.cache  # one folder for all pages of a process
 def claim_folder() -> None:
-    """Give this run of the page an upload folder that only its user can read, and that goes when it ends.
+    """Create the upload folder of this run, readable by its user only and deleted when the process ends.
 
-    It is in GRADIO_TEMP_DIR, else where temporary files are; from now on GRADIO_TEMP_DIR names it.
+    It is created in GRADIO_TEMP_DIR, or else in the system's temporary folder, and GRADIO_TEMP_DIR is set to it.
     """
     base = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
     os.makedirs(base, exist_ok=True)
@@ -44,7 +44,7 @@ def claim_folder() -> None:
     owner = os.getpid()
 
     def leave() -> None:
-        if os.getpid() == owner:  # and not a process that was forked
+        if os.getpid() == owner:  # not a forked process
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(leave)
@@ -55,17 +55,17 @@ def upload_folder() -> Path:
 
 
 def keep_seconds() -> float:
-    """How long a file is kept: DENOISER_KEEP_MINUTES, an hour if it isn't set."""
+    """Return how long files are kept: DENOISER_KEEP_MINUTES, or an hour if it is not set."""
     return 60 * _setting("DENOISER_KEEP_MINUTES", 60)
 
 
 def sweep_seconds() -> float:
-    """How often to sweep."""
+    """Return the interval between two sweeps."""
     return max(1.0, min(keep_seconds() / 12, SWEEP_SECONDS))
 
 
 def room() -> float:
-    """The bytes that all files together may take: DENOISER_DISK_GB, 4 GB if it isn't set."""
+    """Return the bytes that all files together may take: DENOISER_DISK_GB, or 4 GB if it is not set."""
     return 1e9 * _setting("DENOISER_DISK_GB", 4)
 
 
@@ -76,17 +76,17 @@ def _setting(name: str, default: float) -> float:
     except ValueError:
         number = -1.0
     if not 0 < number < math.inf:
-        raise DenoiserError(f"{name} is {value!r}. Set it to a number above 0, or not at all.")
+        raise DenoiserError(f"{name} is {value!r}. Set it to a number above 0, or leave it unset.")
     return number
 
 
 def photo_file(name: Any) -> Path:
-    """The file that a visitor names, with links resolved.
+    """Return the path of a file that a visitor names, with links resolved.
 
-    Raises ImageError for whatever isn't a file in the upload folder, be it a path, an address or no name at all: what
-    else lies on this machine is nobody's business.
+    Raises ImageError for anything but a file in the upload folder (another path, a URL, not even a string), so that
+    no request can read other files of this machine.
     """
-    with contextlib.suppress(TypeError, ValueError, OSError, RuntimeError):  # no name; a null byte; missing; a loop
+    with contextlib.suppress(TypeError, ValueError, OSError, RuntimeError):  # no string, null byte, missing, link loop
         path = Path(name).resolve(strict=True)
         if path.is_file() and path.is_relative_to(upload_folder()):
             return path
@@ -94,28 +94,28 @@ def photo_file(name: Any) -> Path:
 
 
 def own_folder() -> Path:
-    """A new folder for results: nobody else knows its name."""
+    """Create a folder for results, with a name that can't be guessed."""
     folder = upload_folder() / secrets.token_hex(16)
     folder.mkdir(parents=True)
     return folder
 
 
 def examples_folder() -> Path:
-    """Where the page keeps what it shows to everybody."""
+    """Create the folder of the example photos, which every visitor sees."""
     folder = upload_folder() / EXAMPLES
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def sweep() -> None:
-    """Delete the files that are older than keep_seconds(), then the oldest until all fit into room().
+    """Delete files older than keep_seconds(), then the oldest ones until the rest fits into room().
 
-    What earlier runs of the page left, killed before they could tidy up, goes with its folder: one that has shown no
-    sign of life for so long, or ALIVE_SECONDS.
+    Also deletes the folders of earlier runs that were killed before they could clean up: those not touched for
+    keep_seconds(), and at least ALIVE_SECONDS.
     """
     with _SWEEPING:
         folder, now = upload_folder(), time.time()
-        for path in (folder, *folder.glob(f"{EXAMPLES}/*")):  # systems clear out what is old, too
+        for path in (folder, *folder.glob(f"{EXAMPLES}/*")):  # against the system's own cleanup of old files
             with contextlib.suppress(OSError):
                 os.utime(path)
         files = sorted(_files(folder))
@@ -132,7 +132,7 @@ def sweep() -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    """When each was last changed, the room it takes, and its path; empty folders too."""
+    """Yield (time of the last change, bytes counted, path) for each file and each empty folder, except examples."""
     for where, folders, names in os.walk(folder):
         if Path(where) == folder and EXAMPLES in folders:
             folders.remove(EXAMPLES)
@@ -140,12 +140,12 @@ def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
             yield _changed(Path(where)), FILE_COST, Path(where)
         for name in names:
             path = Path(where, name)
-            with contextlib.suppress(OSError):  # gone meanwhile
+            with contextlib.suppress(OSError):  # deleted in the meantime
                 yield _changed(path), max(path.lstat().st_size, FILE_COST), path
 
 
 def _changed(path: Path) -> float:
-    """The time of the last change, renaming included; infinity for what is no longer there."""
+    """Return the time of the last change, renaming included; infinity if the file is gone."""
     try:
         status = path.lstat()
     except OSError:
@@ -154,8 +154,8 @@ def _changed(path: Path) -> float:
 
 
 def _delete(path: Path, folder: Path) -> None:
-    """Delete a file, or an empty folder, and the folders above it that are empty then, up to `folder`."""
-    with contextlib.suppress(OSError):  # somebody else was faster, or there is more in it
+    """Delete a file or empty folder, then its parents below `folder` that are empty."""
+    with contextlib.suppress(OSError):  # already deleted, or the folder is not empty
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
             path = path.parent

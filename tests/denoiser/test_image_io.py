@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageFile
 
-from denoiser import image_io, opening
+from denoiser import image_io, input_formats
 from denoiser.errors import ImageError
 from denoiser.image_io import Photo, image_size, is_photo_name, open_image, save_image
 
@@ -337,7 +337,7 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch, recw
 
 def test_too_many_bytes_are_refused(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(encoded("PNG"))
-    monkeypatch.setattr(opening, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(input_formats, "MAX_FILE_BYTES", 100)
     with pytest.raises(ImageError, match=r"x\.png"):
         open_image(tmp_path / "x.png")
 
@@ -471,7 +471,7 @@ def test_the_size_is_read_from_the_header_alone(tmp_path, monkeypatch, suffix, d
 def test_the_size_is_refused_for_what_open_image_refuses_by_the_header(tmp_path, monkeypatch):
     path = tmp_path / "photo.png"
     save_image(Photo(noise(40, 70, 3)), path)
-    monkeypatch.setattr(opening, "MAX_PIXELS", 2000)
+    monkeypatch.setattr(input_formats, "MAX_PIXELS", 2000)
     for refused in (path, tmp_path / "gone.png", tmp_path):
         with pytest.raises(ImageError) as by_size:
             image_size(refused)

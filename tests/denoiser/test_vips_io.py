@@ -12,7 +12,7 @@ from PIL import Image
 
 from denoiser.errors import ImageError
 from denoiser.image_io import Photo, open_image, save_image
-from denoiser.vips_io import DeepTiff, read_samples
+from denoiser.png_tiff import DeepTiff, read_samples
 
 ORIENTATION, MAKE, EXIF_IFD, TAKEN, INTEROP, GPS_IFD, X_RESOLUTION = 274, 271, 0x8769, 36867, 40965, 0x8825, 282
 # What each value of Orientation asks for: the rows and columns swapped or not, then mirrored along these axes.

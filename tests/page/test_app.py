@@ -341,7 +341,7 @@ def test_the_weights_can_come_from_the_hub(hub, monkeypatch):
     monkeypatch.setenv("DENOISER_REVISION", "main")
     model, notice = app.load_model()
     assert model.weights.source == "someone/photos"
-    assert notice == "Running on someone/photos at main, under apache-2.0."
+    assert notice == "Weights: someone/photos at main (licence: apache-2.0)."
 
 
 @pytest.mark.parametrize("trouble", ["down", "slow"])

@@ -15,7 +15,7 @@ import app
 import denoiser
 from denoiser import ImageError
 from denoiser.page import limits
-from denoiser.page.parts import plain_text
+from denoiser.page.display import escape_markdown
 from denoiser.page.uploads import upload_folder
 
 pytestmark = pytest.mark.slow
@@ -206,7 +206,7 @@ def test_what_is_remembered_of_visitors_is_limited(tiny_page):
 
 
 def test_text_from_elsewhere_is_no_markup():
-    assert plain_text("café 5 m, <b>\n\n# [x](y)") == r"café 5 m\, \<b\> \# \[x\]\(y\)"
+    assert escape_markdown("café 5 m, <b>\n\n# [x](y)") == r"café 5 m\, \<b\> \# \[x\]\(y\)"
 
 
 # --- photos by address, which is how programs of MCP name them ---------------------------------------------------
@@ -225,7 +225,7 @@ def fetch(monkeypatch, chunks, limit=1000):
 
     monkeypatch.setattr(limits.route_utils, "secure_url_stream_response", answer)
     monkeypatch.setattr(limits, "MAX_FILE_BYTES", limit)
-    return asyncio.run(limits.fetched("https://example.org/a/photo.png?x=1"))
+    return asyncio.run(limits.fetch_photo("https://example.org/a/photo.png?x=1"))
 
 
 def test_a_photo_is_fetched_up_to_its_limit(tiny_page, monkeypatch):
@@ -245,4 +245,4 @@ def test_a_photo_is_fetched_up_to_its_limit(tiny_page, monkeypatch):
 )
 def test_nothing_is_fetched_from_this_machine(tiny_page, address):
     with pytest.raises(ImageError, match="can't be fetched"):
-        asyncio.run(limits.fetched(address))
+        asyncio.run(limits.fetch_photo(address))

@@ -16,9 +16,9 @@ from visitor import Visitor, number_of
 
 import denoiser
 from denoiser import DenoiserError, Photo
-from denoiser.page import batch, shelf, turns
-from denoiser.page.shelf import Held, Shelf
-from denoiser.page.turns import MAX_OPEN_PIXELS, Turns
+from denoiser.page import batch, result_cache, scheduler
+from denoiser.page.result_cache import CachedResult, ResultCache
+from denoiser.page.scheduler import MAX_OPEN_PIXELS, Scheduler
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def play(*visits, places=32):
     """The names in the order in which their turns come; all are held until nothing more opens, then given up."""
 
     async def scene():
-        line, opened, rounds = Turns(places), [], []
+        line, opened, rounds = Scheduler(places), [], []
         done = {name: asyncio.Event() for _, _, name in visits}
         tasks = [run_as(address, hold(line, pixels, done[name], opened, name)) for address, pixels, name in visits]
         while sum(map(len, rounds)) < len(visits):
@@ -89,7 +89,7 @@ def test_customers_of_ipv6_have_a_network_each():
 
 def test_one_visitor_does_not_get_all_the_places():
     async def scene():
-        line, done, opened = Turns(8), asyncio.Event(), []
+        line, done, opened = Scheduler(8), asyncio.Event(), []
         tasks = [run_as("a", hold(line, 1, done, opened, number)) for number in range(6)]
         await asyncio.sleep(0.01)
         with pytest.raises(DenoiserError, match="6 of your photos"):
@@ -105,7 +105,7 @@ def test_one_visitor_does_not_get_all_the_places():
 
 def test_a_turn_is_given_up_however_it_ends():
     async def scene():
-        line, done, opened = Turns(8), asyncio.Event(), []
+        line, done, opened = Scheduler(8), asyncio.Event(), []
         first = run_as("a", hold(line, 1, done, opened, "first"))
         waiting = run_as("a", hold(line, 1, done, opened, "waiting"))
         run_as("a", hold(line, 1, done, opened, "last"))
@@ -118,7 +118,7 @@ def test_a_turn_is_given_up_however_it_ends():
 
 
 def test_photos_that_are_open_take_turns_and_each_gets_as_much_as_a_slice(monkeypatch):
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(scheduler, "SLICE_SECONDS", 0)
     seen = []
 
     def work(name):
@@ -130,16 +130,16 @@ def test_photos_that_are_open_take_turns_and_each_gets_as_much_as_a_slice(monkey
         return [update async for update in line.steps(work(name))]
 
     async def scene():
-        line = Turns(8)
+        line = Scheduler(8)
         return await asyncio.gather(run(line, "a"), run(line, "b"))
 
     assert asyncio.run(scene()) == [[None, 0, 1, 2]] * 2 and seen == ["a", "b"] * 3
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 10)
+    monkeypatch.setattr(scheduler, "SLICE_SECONDS", 10)
     assert asyncio.run(scene()) == [[None, 2]] * 2 and seen[6:] == ["a"] * 3 + ["b"] * 3
 
 
 def test_who_had_less_of_the_time_lately_comes_first(monkeypatch):
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(scheduler, "SLICE_SECONDS", 0)
     seen = []
 
     def work(name, steps):
@@ -154,7 +154,7 @@ def test_who_had_less_of_the_time_lately_comes_first(monkeypatch):
                 pass
 
     async def scene():
-        line = Turns(8)
+        line = Scheduler(8)
         first = [run_as("a", run(line, name, 10)) for name in ("a1", "a2")]
         while len(seen) < 6:
             await asyncio.sleep(0.001)
@@ -167,15 +167,15 @@ def test_who_had_less_of_the_time_lately_comes_first(monkeypatch):
 
 
 def test_time_that_one_had_fades(monkeypatch):
-    line = Turns(8)
+    line = Scheduler(8)
     line._charge("a", 10)
     now = time.monotonic()
-    monkeypatch.setattr(turns.time, "monotonic", lambda: now + turns.FADE_SECONDS)
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now + scheduler.FADE_SECONDS)
     line._charge("b", 6)
-    assert line._had["a"] == pytest.approx(5, rel=0.01) and line._had["b"] == pytest.approx(6)
-    monkeypatch.setattr(turns.time, "monotonic", lambda: now + 100 * turns.FADE_SECONDS)
+    assert line._used["a"] == pytest.approx(5, rel=0.01) and line._used["b"] == pytest.approx(6)
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now + 100 * scheduler.FADE_SECONDS)
     line._charge("c", 1), line._charge("c", 1)
-    assert set(line._had) == {"c"}
+    assert set(line._used) == {"c"}
 
 
 # --- on the page -------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class Network:
         open_image = denoiser.open_image
         monkeypatch.setattr(denoiser, "open_image", lambda path: self.events.append("opened") or open_image(path))
         monkeypatch.setattr(denoiser.Denoiser, "by_tile", lambda model, photo, level=None: self.by_tile(photo))
-        monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
+        monkeypatch.setattr(scheduler, "SLICE_SECONDS", 0)
 
     def by_tile(self, photo):
         self.events.append("started")
@@ -254,7 +254,7 @@ def test_who_waits_is_told_so(tiny_page, photo, network):
     def listen():
         with visitor.http.stream("GET", "/queue/data", params={"session_hash": visitor.session}) as lines:
             for line in lines.iter_lines():
-                if "other photos here: 1" in line:
+                if "other photos in the queue: 1" in line:
                     told.set()
 
     threading.Thread(target=listen, daemon=True).start()
@@ -357,18 +357,18 @@ def test_members_of_a_zip_have_names_of_their_own(tmp_path, monkeypatch):
 def held(side, value=0, alpha=False):
     pixels = np.full((side, side, 3), value, np.uint8)
     photo = Photo(pixels, pixels[..., 0] if alpha else None)
-    return Held(photo, Photo(pixels.copy()), None, None)
+    return CachedResult(photo, Photo(pixels.copy()), None, None)
 
 
 def test_over_the_budget_the_oldest_results_go_and_the_newest_stays(monkeypatch):
-    kept, size = Shelf(), held(100).bytes
+    kept, size = ResultCache(), held(100).bytes
     assert size == 2 * 100 * 100 * 3
-    monkeypatch.setattr(shelf, "HOLD_BYTES", 2 * size)
+    monkeypatch.setattr(result_cache, "HOLD_BYTES", 2 * size)
     keys = [kept.put(held(100)) for _ in range(2)]
     kept.get(keys[0])  # is used, and so is the newer one now
     keys.append(kept.put(held(100)))
     assert kept.get(keys[0]) and kept.get(keys[2])
-    with pytest.raises(DenoiserError, match="no longer held.*Press Denoise"):
+    with pytest.raises(DenoiserError, match="has expired.*Press Denoise"):
         kept.get(keys[1])
     assert kept.get(kept.put(held(500)))
     with pytest.raises(DenoiserError):
@@ -376,12 +376,12 @@ def test_over_the_budget_the_oldest_results_go_and_the_newest_stays(monkeypatch)
 
 
 def test_a_visitor_holds_one_result_and_not_for_ever(monkeypatch):
-    kept = Shelf()
+    kept = ResultCache()
     first = kept.put(held(10))
     second = kept.put(held(10), instead_of=first)
     with pytest.raises(DenoiserError):
         kept.get(first)
-    monkeypatch.setattr(shelf, "HOLD_SECONDS", 0)
+    monkeypatch.setattr(result_cache, "HOLD_SECONDS", 0)
     with pytest.raises(DenoiserError):
         kept.get(second)
 
@@ -389,7 +389,7 @@ def test_a_visitor_holds_one_result_and_not_for_ever(monkeypatch):
 def test_what_a_lent_gpu_does_comes_back_through_another_process(tiny_config, photo, monkeypatch):
     from conftest import build
 
-    from denoiser.page import parts
+    from denoiser.page import callbacks
     from denoiser.weights import Weights
 
     def lent(work):  # as Spaces do it: each thing that is yielded is copied, and what is returned is lost
@@ -400,8 +400,8 @@ def test_what_a_lent_gpu_does_comes_back_through_another_process(tiny_config, ph
         return run
 
     model, opened = denoiser.Denoiser(Weights(build(tiny_config), "tiny")), denoiser.open_image(photo)
-    monkeypatch.setattr(parts, "on_gpu", lent)
-    *steps, result = parts.network_of(model)(opened, 20)
+    monkeypatch.setattr(callbacks, "on_gpu", lent)
+    *steps, result = callbacks.network_runner(model)(opened, 20)
     assert steps and all(step is None or len(step) == 2 for step in steps)
     assert np.array_equal(result.clean.pixels, model(opened, 20).pixels)
     assert result.level == model.estimate_level(opened.pixels)
@@ -414,7 +414,7 @@ def test_the_page_says_that_a_result_is_no_longer_held(tiny_page, photo, monkeyp
     assert visitor.ask(amount, None, 50, VIEW).get("data")  # there was none yet
     upload = visitor.upload(photo)[0]
     visitor.ask(number, upload, None, True, 25, 100, VIEW)
-    monkeypatch.setattr(shelf, "HOLD_BYTES", 1)
+    monkeypatch.setattr(result_cache, "HOLD_BYTES", 1)
     other.ask(number, upload, None, True, 25, 100, VIEW)
     assert "Press Denoise again" in visitor.ask(amount, None, 50, VIEW)["error"]
     assert "Press Denoise again" in visitor.ask(number_of(page, "make_file"), None, 50, "PNG", 95, False)["error"]

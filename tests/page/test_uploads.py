@@ -18,7 +18,7 @@ from visitor import Visitor, named, number_of
 import app
 import denoiser
 from denoiser import DenoiserError, ImageError, Photo
-from denoiser.page import parts, uploads
+from denoiser.page import display, uploads
 
 pytestmark = pytest.mark.slow
 
@@ -260,16 +260,16 @@ def test_uploads_and_results_make_room_by_themselves(tiny_page, photo, monkeypat
 def warnings(monkeypatch):
     shown = []
     monkeypatch.setattr("gradio.Warning", shown.append)
-    monkeypatch.setattr(parts, "sweep", lambda: None)
+    monkeypatch.setattr(display, "sweep", lambda: None)
     return shown
 
 
 def test_what_a_format_has_no_room_for_is_said_once_and_of_results_only(tmp_path, warnings):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     photo = Photo(np.full((8, 8, 3), 90, np.uint8), icc_profile=profile)
-    parts.preview(photo, tmp_path, "<b>")
+    display.write_preview(photo, tmp_path, "<b>")
     assert warnings == []
     for _ in range(2):
-        parts.written(photo, tmp_path / "<b>.bmp")
+        display.write_photo(photo, tmp_path / "<b>.bmp")
     [warning] = warnings
     assert "profile" in warning and "&lt;b&gt;.bmp" in warning

@@ -18,7 +18,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
 from denoiser.errors import ImageError
-from denoiser.opening import MAX_FILE_BYTES
+from denoiser.input_formats import MAX_FILE_BYTES
 
 from ..config import ConfigError
 from .photo_files import read_photo

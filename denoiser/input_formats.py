@@ -18,8 +18,8 @@ from PIL.AvifImagePlugin import AvifImageFile
 from . import colour
 from .errors import LIBRARY_ERRORS, ImageError
 from .file_headers import Headers, check_headers
+from .png_tiff import DeepTiff
 from .tiff_headers import check_exif
-from .vips_io import DeepTiff
 
 MAX_FILE_BYTES = 512 * 2**20  # checked before the file is opened
 MAX_PIXELS = 100_000_000  # checked on the header, before anything is decoded
@@ -38,7 +38,7 @@ _NEEDS_EXPORT = {
 
 
 @dataclass(frozen=True)
-class Opened:
+class PhotoFile:
     """A file of which the headers were read and accepted."""
 
     image: Image.Image
@@ -49,7 +49,7 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Opened]:
+def open_photo_file(path: str | os.PathLike[str]) -> Iterator[PhotoFile]:
     """Open a photo up to its headers; what fails then or while it is used is an ImageError."""
     path = as_path(path)
     name = path.name or str(path)  # "." and "/" have no name
@@ -92,7 +92,7 @@ def _check_file(path: Path, name: str) -> None:
         raise ImageError(f"{name!r} has {size:,} MiB; up to {most} are accepted. Make it smaller first.")
 
 
-def _open_checked(file: BinaryIO, name: str) -> Opened:
+def _open_checked(file: BinaryIO, name: str) -> PhotoFile:
     """Read the headers alone, and refuse what they rule out before any memory is spent on pixels."""
     headers = check_headers(file, name)
     with warnings.catch_warnings():
@@ -109,7 +109,7 @@ def _open_checked(file: BinaryIO, name: str) -> Opened:
         kind = _REFUSED_MODES.get(image.mode, image.mode)
         raise ImageError(f"{name!r} holds {kind} pixels; 8- and 16-bit ones are accepted. Export it as 16-bit first.")
     colour.check(image.info, headers.cicp, name)
-    return Opened(image, file, name, headers, headers.more or _further_pictures(image))
+    return PhotoFile(image, file, name, headers, headers.more or _further_pictures(image))
 
 
 def _open_header(file: BinaryIO, name: str) -> Image.Image:

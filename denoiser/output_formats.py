@@ -44,7 +44,7 @@ WRITE_FORMATS: dict[str, Format] = {  # by suffix
 }
 
 
-def fitted(photo: Photo, format: Format, name: str) -> Photo:
+def fit_to_format(photo: Photo, format: Format, name: str) -> Photo:
     """The photo as the format can hold it, for a file of that name; its notes are what it lost by that.
 
     16 bits are rounded to 8, opaque alpha goes, colours whose profile has no place become sRGB, and metadata that has

@@ -1,9 +1,9 @@
-"""Whose turn it is: one thread that works for all visitors, and the order in which it does.
+"""A fair scheduler: one worker thread shared by all visitors.
 
-A photo is worked on in slices of about a second, and next comes a slice for the visitor who has had the least of the
-thread's time lately: a photo gets done soon after it came, beside a big one, a long batch or a hundred others of one
-visitor. A visitor has one photo open at a time, however many are waiting, and all that are open together stay below
-MAX_OPEN_PIXELS, which bounds the memory.
+Work on a photo is cut into slices of about a second. The next slice goes to the visitor who has used the least worker
+time recently, so a single photo finishes soon even beside a large photo, a long batch or a hundred photos from one
+visitor. Each visitor has one photo open at a time, however many are waiting, and all open photos together stay below
+MAX_OPEN_PIXELS, which bounds memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextvars
 import functools
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,10 +23,10 @@ from gradio.context import LocalContext
 
 from denoiser import DenoiserError
 
-SLICE_SECONDS = 1.0  # work on one photo before the next slice; a step that takes longer is not interrupted
-RETURN_SECONDS = 0.05  # a photo is back for its next slice after that, and is compared with those that wait
-FADE_SECONDS = 60.0  # after these, time that a visitor had counts for half
-MAX_OPEN_PIXELS = 130_000_000  # beside the biggest photo there is room for one of 24 megapixels
+SLICE_SECONDS = 1.0  # of work on one photo before the next slice; a longer step is not interrupted
+RETURN_SECONDS = 0.05  # pause after a slice, so that its photo can rejoin and be compared with those that wait
+FADE_SECONDS = 60.0  # half-life of the worker time counted against a visitor
+MAX_OPEN_PIXELS = 130_000_000  # the largest photo accepted, plus one of 24 megapixels
 END = object()
 
 
@@ -39,32 +39,32 @@ class Turn:
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Turns:
-    """A thread, and the visitors' photos that are waiting for it or open. `places` is how many these can be.
+class Scheduler:
+    """One worker thread, and up to `places` photos that are waiting for it or open.
 
-    All of it happens in one event loop, but for the work itself.
+    Everything but the work itself runs in a single event loop, so there are no locks.
     """
 
     def __init__(self, places: int) -> None:
         self.places = places
         self._turns: list[Turn] = []
-        self._calls: list[tuple[str, Callable, asyncio.Future]] = []  # by visitors, that wait for the thread
+        self._calls: list[tuple[str, Callable[[], Any], asyncio.Future]] = []  # waiting for the thread, with visitors
         self._working: asyncio.Task | None = None
-        self._had: dict[str, float] = {}  # seconds of the thread, by visitor
+        self._used: dict[str, float] = {}  # seconds of worker time, by visitor
         self._faded = time.monotonic()
         self._worker = ThreadPoolExecutor(1)
 
     @contextlib.asynccontextmanager
     async def turn(self, pixels: int = 0, on_wait: Callable[[int], None] | None = None) -> AsyncIterator[None]:
-        """Wait for this visitor's turn with a photo of so many pixels; left, in whatever way, it is the next one's.
+        """Wait until this visitor may open a photo of `pixels` pixels; leaving the context lets the next one in.
 
-        Where that takes a while, on_wait is told how many others there are. Raises DenoiserError where the visitor has
-        three quarters of the places already: the rest is for others.
+        If there is a wait, on_wait is called with the number of other photos. Raises DenoiserError if the visitor
+        already occupies three quarters of the places; the rest is reserved for others.
         """
         turn = Turn(visitor(), pixels)
         mine = sum(other.visitor == turn.visitor for other in self._turns)
         if 4 * (mine + 1) > 3 * self.places:
-            raise DenoiserError(f"{mine} of your photos are waiting here already. Try again when they are done.")
+            raise DenoiserError(f"{mine} of your photos are already waiting. Try again when they are done.")
         self._turns.append(turn)
         self._open_turns()
         try:
@@ -77,14 +77,17 @@ class Turns:
             self._open_turns()
 
     def _open_turns(self) -> None:
-        for turn in sorted(self._turns, key=lambda turn: self._had.get(turn.visitor, 0)):
+        for turn in sorted(self._turns, key=lambda turn: self._used.get(turn.visitor, 0)):
             others = [other for other in self._turns if other.open.is_set()]
             fits = sum(other.pixels for other in others) + turn.pixels <= MAX_OPEN_PIXELS
             if fits and all(other.visitor != turn.visitor for other in others):
                 turn.open.set()
 
     async def do(self, function: Callable, *arguments: Any) -> Any:
-        """Call a function in the thread. If the caller is cancelled while it waits there, it isn't called at all."""
+        """Call a function in the worker thread and return its result.
+
+        If the caller is cancelled while waiting for the thread, the function is not called.
+        """
         call = functools.partial(contextvars.copy_context().run, function, *arguments)
         started = asyncio.get_running_loop().create_future()
         self._calls.append((visitor(), call, started))
@@ -93,14 +96,14 @@ class Turns:
         return await asyncio.wrap_future(await started)
 
     async def _work(self) -> None:
-        """Start the calls that wait, one at a time."""
-        while waiting := [item for item in self._calls if not item[2].done()]:  # done: cancelled
-            next_one = min(waiting, key=lambda item: self._had.get(item[0], 0))
-            self._calls = [item for item in waiting if item is not next_one]
-            whose, call, started = next_one
+        """Run the waiting calls, one at a time."""
+        while waiting := [item for item in self._calls if not item[2].done()]:  # done means cancelled
+            chosen = min(waiting, key=lambda item: self._used.get(item[0], 0))
+            self._calls = [item for item in waiting if item is not chosen]
+            whose, call, started = chosen
             begun, result = time.monotonic(), self._worker.submit(call)
             started.set_result(result)
-            with contextlib.suppress(Exception, asyncio.CancelledError):  # it is the caller's
+            with contextlib.suppress(Exception, asyncio.CancelledError):  # the caller gets it
                 await asyncio.wrap_future(result)
             self._charge(whose, time.monotonic() - begun)
             if self._calls:
@@ -110,23 +113,24 @@ class Turns:
     def _charge(self, whose: str, seconds: float) -> None:
         now = time.monotonic()
         fade, self._faded = 0.5 ** ((now - self._faded) / FADE_SECONDS), now
-        self._had = {name: had * fade for name, had in self._had.items() if had > 0.01}
-        self._had[whose] = self._had.get(whose, 0) + seconds
+        self._used = {name: used * fade for name, used in self._used.items() if used > 0.01}
+        self._used[whose] = self._used.get(whose, 0) + seconds
 
-    async def steps(self, work: Generator) -> AsyncIterator[Any]:
-        """None, and then what the work yields, the last thing of each slice.
+    async def steps(self, work: Generator[Any, None, Any]) -> AsyncGenerator[Any, None]:
+        """Run a generator in slices: yield None first, then the last item of each slice.
 
-        At each Gradio stops a run that was cancelled or whose visitor has left, the first time before any work.
+        At each of these yields, Gradio stops a run that was cancelled or whose visitor has left. The first one comes
+        before any work is done.
         """
         try:
             yield None
             while (update := await self.do(_slice, work)) is not END:
                 yield update
         finally:
-            self._worker.submit(work.close)  # there, as it may still be running
+            self._worker.submit(work.close)  # in the thread, where the generator may still be running
 
 
-def _slice(work: Generator) -> Any:
+def _slice(work: Generator[Any, None, Any]) -> Any:
     update, until = END, time.monotonic() + SLICE_SECONDS
     for newest in work:
         update = newest
@@ -136,7 +140,7 @@ def _slice(work: Generator) -> Any:
 
 
 def visitor() -> str:
-    """Whose request this is: the address it came from; of IPv6 the half that a provider gives to one customer."""
+    """Return the address that the current request came from; for IPv6, the /64 network given to one customer."""
     client = getattr(LocalContext.request.get(None), "client", None)
     host = client.host if client else ""
     with contextlib.suppress(ValueError):

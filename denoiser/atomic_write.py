@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of the one at the path, if any, once all is written and on the disk.
 
     Whatever happens before leaves what was there. A link stays and its target is replaced; owner and permissions stay.
