@@ -34,8 +34,8 @@ from denoiser.weights import Weights, load_weights
 
 TITLE = "Photo denoiser"
 INTRO = (
-    "Upload a noisy photo and get a clean one back. There is nothing to set up. Your photos are processed on this "
-    "server and deleted after {}."
+    "Upload a noisy photo and get a clean one back. No settings needed. Your photos are processed on this server and "
+    "deleted after {}."
 )
 MAX_WAITING = 32  # requests in Gradio's own queue, which is almost always empty; further ones are refused
 MAX_SESSIONS = 256  # visitors whose settings are remembered, at up to some megabytes each

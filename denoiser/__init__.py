@@ -3,14 +3,14 @@
     import denoiser
 
     model = denoiser.load()                     # or a bundled model by name, a folder, "user/repo" on the Hub
-    photo = denoiser.open_image("noisy.jpg")    # Photo: upright pixels, alpha, ICC profile, EXIF, XMP, depth
-    clean = model(photo)                        # Photo; level=None is blind, level=25 says sigma = 25/255
+    photo = denoiser.open_image("noisy.jpg")    # Photo: upright pixels, alpha, ICC profile, EXIF, XMP
+    clean = model(photo)                        # Photo; level=None estimates the noise, 25 means sigma = 25/255
     denoiser.save_image(clean, "clean.png")
 
     array = model.denoise(array)                # H×W×3 uint8, uint16 or float32 in [0, 1] -> same shape and dtype
-    level = model.estimate_level(array)         # the blind estimate on the 0-255 scale
+    level = model.estimate_level(array)         # the estimate, on the 0-255 scale
 
-`level` is the noise strength that people see, on the 0-255 scale; `sigma` is the same on [0, 1]. Whatever can't be
+`level` is the standard deviation of the noise on the 0-255 scale; `sigma` is the same on [0, 1]. Input that can't be
 used raises a DenoiserError that says what to do.
 """
 

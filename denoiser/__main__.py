@@ -1,4 +1,4 @@
-"""python -m denoiser"""
+"""Run the shell command: python -m denoiser."""
 
 import sys
 

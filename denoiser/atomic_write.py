@@ -1,4 +1,4 @@
-"""A file that is replaced whole or not at all."""
+"""Replacing a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of the one at the path, if any, once all is written and on the disk.
+    """Open a temporary file that replaces the one at `path`, if any, when the context ends without an error.
 
-    Whatever happens before leaves what was there. A link stays and its target is replaced; owner and permissions stay.
-    Raises OSError where the file can't be written.
+    Until then, and after an error, the old file is untouched. A symbolic link is kept and its target replaced, with
+    the same owner and permissions. Raises OSError if the file can't be written.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -25,7 +25,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         old = None
     if old and not stat.S_ISREG(old.st_mode):
-        raise OSError(errno.EINVAL, "there is something else than a file of that name")
+        raise OSError(errno.EINVAL, "the name belongs to something other than a file")
     mode = stat.S_IMODE(old.st_mode) if old else 0o666
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # same folder, so that the replacement is atomic
     try:
@@ -33,11 +33,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             if old:
                 file.flush()
-                os.fsync(file.fileno())  # or a power cut could leave the name with nothing in it
+                os.fsync(file.fileno())  # or a power cut could leave an empty file
         if old:
-            with contextlib.suppress(OSError, AttributeError):  # only root may give files away, and not on Windows
+            with contextlib.suppress(OSError, AttributeError):  # not root, or Windows
                 os.chown(temporary, old.st_uid, old.st_gid)
-            os.chmod(temporary, mode)  # of which the umask may have taken something
+            os.chmod(temporary, mode)  # the umask may have removed some of it
         os.replace(temporary, target)
     finally:
         with contextlib.suppress(OSError):

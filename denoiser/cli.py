@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -22,27 +23,27 @@ from .image_io import READ_SUFFIXES, WRITE_FORMATS, is_photo_name, open_image, s
 from .inference import MAX_LEVEL, Denoiser, load
 from .weights import DEFAULT, bundled_names
 
-FAILED, UNUSABLE = 1, 2  # exit codes: some photo failed; nothing could be tried
-STOPPED = 128  # plus the number of the signal, as shells have it
+FAILED, UNUSABLE = 1, 2  # exit codes: at least one photo failed; nothing could be tried
+STOPPED = 128  # plus the number of the signal, as in shells
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, 1 if any photo failed, 2 if nothing could be done.
+    """Run the command and return its exit code: 0, 1 if any photo failed, 2 if nothing could be done.
 
-    Ctrl-C and SIGTERM end it with 130 and 143: the photos saved so far are whole, and of the others nothing is left.
+    Ctrl-C and SIGTERM end it with 130 and 143. Photos saved so far are complete; the others are left as they were.
     """
     options = _parser().parse_args(arguments)
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     with _stop_signals(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the libraries think of a file; what matters of it is raised
+        warnings.simplefilter("ignore")  # of the libraries about files; what matters is raised as an error
         try:
             return _run(options)
         except DenoiserError as error:
             say(f"error: {error}")
             return UNUSABLE
         except KeyboardInterrupt as stop:
-            say("stopped; the photos that are finished are whole, the others are as they were")
+            say("stopped; finished photos are complete, the others are unchanged")
             return STOPPED + (stop.args or STOP_SIGNALS)[0]
 
 
@@ -57,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     total = len(jobs) + len(failures)
     if jobs:
         model = load(options.model, options.revision, options.device)
-    # The bar counts photos; a single photo's bar counts its tiles. It is only drawn on a terminal.
+    # The bar counts photos, or the tiles of a single photo. It is drawn only on a terminal.
     with tqdm(total=len(jobs), unit="photo", disable=None if len(jobs) > 1 else True) as bar:
         for source, target in jobs:
             try:
@@ -74,23 +75,23 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def say(text: str) -> None:
-    """Print a line for the person at the terminal."""
+    """Print a line to stderr without disturbing the progress bar."""
     tqdm.write(printable(text), file=sys.stderr)
 
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, which cleans up, and let a second of them wait for that."""
+    """Let SIGTERM clean up like Ctrl-C, and ignore further signals meanwhile."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for other in STOP_SIGNALS:
             signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt(number)
 
-    if threading.current_thread() is not threading.main_thread():  # which alone may have handlers
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
         yield
         return
-    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup, jobs behind &
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup, &
     before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
@@ -101,7 +102,7 @@ def _stop_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _refusals(path: Path) -> Iterator[None]:
-    """What the system refuses becomes an ImageError: folders and names that can't be read, written or exist."""
+    """Raise an ImageError for an OSError about a file or folder."""
     try:
         yield
     except OSError as error:
@@ -109,7 +110,7 @@ def _refusals(path: Path) -> Iterator[None]:
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         say(f"{self.prog}: error: {message}")
         sys.exit(UNUSABLE)
@@ -119,13 +120,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m denoiser", description="Remove the noise from photos.")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="photos, or folders of photos")
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="OUT", help="a file for one photo, else a folder"
+        "-o", "--output", required=True, type=Path, metavar="OUT", help="a file for one photo, otherwise a folder"
     )
     parser.add_argument(
         "--level",
         type=_level,
         default=None,
-        help=f"noise strength from 0 to {MAX_LEVEL:g}, or auto, which estimates it (default: auto)",
+        help=f"noise strength from 0 to {MAX_LEVEL:g}, or auto to estimate it (default: auto)",
     )
     parser.add_argument(
         "--model",
@@ -135,9 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
     parser.add_argument(
-        "--quality", type=_quality, help="of JPEG and AVIF, 1 to 100 (default: 95); WebP is lossless unless it is given"
+        "--quality", type=_quality, help="quality of JPEG and AVIF, 1 to 100 (default: 95); makes WebP lossy"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist, the inputs included")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files, including the inputs")
     return parser
 
 
@@ -162,19 +163,19 @@ def _quality(text: str) -> int:
 def plan(
     inputs: list[Path], output: Path, failed: Callable[[ImageError], None] | None = None
 ) -> list[tuple[Path, Path]]:
-    """Say which file goes where: (source, target) for every photo.
+    """Decide which file goes where: return (source, target) for every photo.
 
-    A single file goes to `output` if that names a picture file; everything else goes into the folder `output`, under
-    its own name (as PNG where the format can't be written). Raises ImageError if there is nothing to do, if two photos
-    would end in the same file, or if `output` can't be what it has to be. A folder that can't be read goes to `failed`
-    where that is given, and the rest goes on.
+    A single file goes to `output` if that is the name of an image file. Everything else goes into the folder `output`
+    under its own name, as PNG if its format can't be written. Raises ImageError if there is nothing to do, if two
+    photos would get the same target, or if `output` is unsuitable. If `failed` is given, it is called with the error
+    for a folder that can't be read, and the rest continues.
     """
     into_folder = _is_folder(output)
     if len(inputs) == 1 and not _is_folder(inputs[0]) and not into_folder and output.suffix:
         if output.suffix.lower() in WRITE_FORMATS:
             return [(inputs[0], output)]
         endings = ", ".join(WRITE_FORMATS)
-        raise ImageError(f"{str(output)!r} can't be written: the name has to end in {endings}, or be that of a folder.")
+        raise ImageError(f"{str(output)!r} can't be written: the name must end in {endings}, or be a folder.")
     sources: list[Path] = []
     for item in inputs:
         try:
@@ -196,12 +197,12 @@ def plan(
     if twice:
         raise ImageError(f"Several photos would be saved as {twice[0]!r}. Denoise them into separate folders.")
     if not into_folder and (os.path.lexists(output) or output.suffix.lower() in (*READ_SUFFIXES, *WRITE_FORMATS)):
-        raise ImageError(f"{str(output)!r} is a file, and {len(sources)} photos need a folder. Name another output.")
+        raise ImageError(f"{str(output)!r} is a file, and {len(sources)} photos need a folder. Choose another output.")
     return list(zip(sources, targets, strict=True))
 
 
 def _is_folder(path: Path) -> bool:
-    """As Path.is_dir, and False where that can't be told: what is done with the path then says why."""
+    """Like Path.is_dir, but False on errors, which the first use of the path then reports."""
     try:
         return path.is_dir()
     except OSError:
@@ -211,12 +212,12 @@ def _is_folder(path: Path) -> bool:
 def _denoise_file(
     model: Denoiser, source: Path, target: Path, options: argparse.Namespace, show_tiles: bool
 ) -> tuple[str, ...]:
-    """Denoise a file into another; returns what got lost on the way, in sentences."""
+    """Denoise one file into another, and return sentences on what was lost."""
     if target.exists() and not options.overwrite:
         raise ImageError(f"{str(target)!r} exists. Choose another output, or replace it with --overwrite.")
     photo = open_image(source)
     if photo.is_part and target.exists() and target.samefile(source):
-        raise ImageError(f"{str(source)!r} is not replaced, since it would be cut. {' '.join(photo.notes)}")
+        raise ImageError(f"{str(source)!r} is not replaced, because part of it would be lost. {' '.join(photo.notes)}")
     with tqdm(unit="tile", leave=False, disable=None if show_tiles else True) as bar:
 
         def on_progress(done: int, total: int) -> None:
@@ -227,5 +228,5 @@ def _denoise_file(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ImageError(f"The folder {str(target.parent)!r} can't be made: {error.strerror}.") from error
+        raise ImageError(f"The folder {str(target.parent)!r} can't be created: {error.strerror}.") from error
     return clean.notes + save_image(clean, target, quality=options.quality)

@@ -1,7 +1,7 @@
-"""What the numbers of a photo mean as colours: ICC profiles, and the other ways in which files say it.
+"""Colour spaces of photo files: ICC profiles, and the other ways in which files describe their colours.
 
-A photo has an ICC profile, or none where it is sRGB. What a file says otherwise (the code points of ITU-T H.273 in PNG,
-HEIC and AVIF; a gamma and chromaticities in PNG) becomes a profile that says the same, and the pixels stay.
+A photo has an ICC profile, or none if it is sRGB. Other descriptions in a file (code points of ITU-T H.273 in PNG, HEIC
+and AVIF; gamma and chromaticities in PNG) are converted to an equivalent profile, and the pixels stay as they are.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .errors import LIBRARY_ERRORS, ImageError
 MAX_PROFILE_BYTES = 8 << 20
 
 Point = tuple[float, float]  # CIE x and y
-Primaries = tuple[Point, Point, Point, Point]  # red, green, blue and white
+Primaries = tuple[Point, Point, Point, Point]  # red, green, blue, white
 
 _D65, _DCI, _C = (0.3127, 0.3290), (0.314, 0.351), (0.310, 0.316)
-SRGB_PRIMARIES = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), _D65)
+SRGB_PRIMARIES: Primaries = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), _D65)
 _NTSC_1987 = ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), _D65)
-_PRIMARIES: dict[int, Primaries] = {  # by code point; those left out are unknown or not in use: taken for sRGB
+_PRIMARIES: dict[int, Primaries] = {  # by H.273 code point; all others are unknown or unused, and treated as sRGB
     4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), _C),
     5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06), _D65),
     6: _NTSC_1987,
@@ -34,44 +34,42 @@ _PRIMARIES: dict[int, Primaries] = {  # by code point; those left out are unknow
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
     22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), _D65),
 }
-# From numbers to light, as the parameters of an ICC curve: a power, or one that is straight near black. Television's
-# own curves, and those unknown, are shown as sRGB's.
-SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-_CURVES = {4: (2.2,), 5: (2.8,), 8: (1.0,)}
+# Curves from pixel values to light, as parameters of ICC parametric curves: a power law, or one with a linear segment
+# near black. Television curves and unknown ones are treated as sRGB's.
+SRGB_CURVE: tuple[float, ...] = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+_CURVES: dict[int, tuple[float, ...]] = {4: (2.2,), 5: (2.8,), 8: (1.0,)}
 _HDR = {16: "PQ", 18: "HLG"}
-_GAMMA_OF_SRGB, _TOLERANCE = 1 / 2.2, 0.05  # how near to it a PNG's gamma is taken for sRGB's curve, as by libpng
-_D50 = np.array([0.9642, 1.0, 0.8249])  # the white of profiles, as XYZ
+_GAMMA_OF_SRGB, _TOLERANCE = 1 / 2.2, 0.05  # a PNG gamma this close means sRGB's curve, as in libpng
+_D50 = np.array([0.9642, 1.0, 0.8249])  # white point of ICC profiles, XYZ
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-_SPACE_FIELD = slice(16, 20)  # of a profile's header
+_SPACE_FIELD = slice(16, 20)  # in a profile's header
 
 
 def matching_profile(profile: bytes | None, *, grey: bool) -> bytes | None:
-    """The profile if it is for grey, or for RGB, as the pixels are; else None."""
+    """Return the profile if its colour space (grey or RGB) is that of the pixels, else None."""
     return profile if profile and profile[_SPACE_FIELD] == (b"GRAY" if grey else b"RGB ") else None
 
 
 def check_profile(profile: bytes | None, name: str) -> None:
-    """Raise ImageError for a profile that is far too long."""
+    """Raise ImageError if the profile is far too long. name is the file's name."""
     if profile and len(profile) > MAX_PROFILE_BYTES:
         size, most = len(profile) >> 20, MAX_PROFILE_BYTES >> 20
-        raise ImageError(f"{name!r} has a colour profile of {size} MiB; up to {most} are taken. Convert it to sRGB.")
+        raise ImageError(f"{name!r} has a colour profile of {size} MiB; up to {most} are accepted. Convert it to sRGB.")
 
 
 def check(info: dict, cicp: tuple[int, ...] | None, name: str) -> None:
-    """Raise ImageError for colours that can't be taken over: high dynamic range, or a profile that is far too long.
+    """Raise ImageError for colours that are not supported: high dynamic range, or a profile that is far too long.
 
-    info is what Pillow says of an opened picture, cicp a PNG's code points of ITU-T H.273.
+    info is the info dictionary of an opened Pillow image, and cicp the H.273 code points of a PNG.
     """
     check_profile(info.get("icc_profile"), name)
     kind = _HDR.get(_code_points(info, cicp)[1])
     if kind:
-        raise ImageError(
-            f"{name!r} is an HDR picture ({kind}), which can't be read. Export it in standard range (SDR)."
-        )
+        raise ImageError(f"{name!r} is an HDR image ({kind}), which can't be read. Export it in standard range (SDR).")
 
 
 def profile_of(info: dict, cicp: tuple[int, ...] | None, *, grey: bool) -> bytes | None:
-    """The profile of a picture, as for check, whose pixels are grey or RGB; None for sRGB, or if it isn't for them."""
+    """Return the ICC profile of an image, described as for check; None for sRGB, or if it doesn't fit the pixels."""
     primaries, transfer = _code_points(info, cicp)
     if primaries or transfer:
         return _profile(_PRIMARIES.get(primaries, SRGB_PRIMARIES), _CURVES.get(transfer, SRGB_CURVE), grey=grey)
@@ -83,7 +81,10 @@ def profile_of(info: dict, cicp: tuple[int, ...] | None, *, grey: bool) -> bytes
 
 
 def _code_points(info: dict, cicp: tuple[int, ...] | None) -> tuple[int, int]:
-    """Colour primaries and transfer function; a PNG's come before its profile, those of HEIC and AVIF after it."""
+    """Return the code points of primaries and transfer function, or zeros.
+
+    In a PNG they take precedence over the profile; in HEIC and AVIF the profile does.
+    """
     if cicp:
         return cicp[0], cicp[1]
     described = info.get("nclx_profile")
@@ -93,14 +94,13 @@ def _code_points(info: dict, cicp: tuple[int, ...] | None) -> tuple[int, int]:
 
 
 def _profile_from_gamma(gamma: float | None, chromaticity: tuple[float, ...] | None, *, grey: bool) -> bytes | None:
-    """A profile for a PNG's gamma and chromaticities; None for sRGB, or if they make no sense."""
+    """Build a profile for the gamma and chromaticities of a PNG; None for sRGB, or if the values are invalid."""
     with contextlib.suppress(*LIBRARY_ERRORS):
         primaries, curve = SRGB_PRIMARIES, SRGB_CURVE
         if chromaticity and not np.allclose(chromaticity, np.roll(np.ravel(SRGB_PRIMARIES), 2), atol=0.005):
-            white, *colours = zip(chromaticity[::2], chromaticity[1::2], strict=True)
-            primaries = (*colours, white)
-        near = gamma is None or abs(gamma / _GAMMA_OF_SRGB - 1) <= _TOLERANCE
-        if not near or (primaries != SRGB_PRIMARIES and gamma is not None):
+            white, red, green, blue = zip(chromaticity[::2], chromaticity[1::2], strict=True)
+            primaries = red, green, blue, white
+        if gamma is not None and (primaries != SRGB_PRIMARIES or abs(gamma / _GAMMA_OF_SRGB - 1) > _TOLERANCE):
             curve = (1 / gamma,)
         if 0.1 <= curve[0] <= 10 and all(0 <= x <= 1 and 0 < y <= 1 for x, y in primaries):
             return _profile(primaries, curve, grey=grey)
@@ -114,7 +114,7 @@ def _profile(primaries: Primaries, curve: tuple[float, ...], *, grey: bool) -> b
 
 
 def build_profile(primaries: Primaries, curve: tuple[float, ...], *, grey: bool) -> bytes:
-    """An ICC profile (version 4) of a display with these primaries and this curve; ISO 15076-1 has the format."""
+    """Build an ICC profile (version 4, ISO 15076-1) of a display with the given primaries and curve."""
     tone = struct.pack(">4sIHH", b"para", 0, 0 if len(curve) == 1 else 3, 0) + _fixed(*curve)
     text = "RGB" if not grey else "Grey"
     tags = {b"desc": _text(f"{text} as the file described it"), b"cprt": _text("CC0"), b"wtpt": _xyz(_D50)}
@@ -123,7 +123,7 @@ def build_profile(primaries: Primaries, curve: tuple[float, ...], *, grey: bool)
     else:
         *colours, white = ((x / y, 1.0, (1 - x - y) / y) for x, y in primaries)
         columns = np.array(colours).T
-        columns = columns * np.linalg.solve(columns, white)  # so that together they give the white
+        columns = columns * np.linalg.solve(columns, white)  # so that they add up to white
         to_d50 = np.linalg.inv(_BRADFORD) @ np.diag((_BRADFORD @ _D50) / (_BRADFORD @ white)) @ _BRADFORD
         tags[b"chad"] = struct.pack(">4sI", b"sf32", 0) + _fixed(*to_d50.flatten())
         for letter, column in zip("rgb", (to_d50 @ columns).T, strict=True):
@@ -151,20 +151,22 @@ def _text(text: str) -> bytes:
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """A CMYK or Lab picture as RGB, through its profile where it has one that is for it."""
+    """Convert a CMYK or Lab image to RGB, through its profile if that is usable."""
     if image.mode == "CMYK" and profile:
         with contextlib.suppress(ImageCms.PyCMSError):  # a damaged profile, or one for another mode
             srgb = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")
+            converted = ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")
+            assert converted is not None  # it is only with inPlace
+            return converted
     return image.convert("RGB")
 
 
 def to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray | None:
-    """8-bit pixels, grey or RGB, from the colours of their profile to sRGB's; None where it can't be used."""
+    """Convert 8-bit pixels, grey or RGB, from their profile to sRGB; None if the profile can't be used."""
     grey = pixels.ndim == 2
-    image = Image.fromarray(np.arange(256, dtype=np.uint8)[None] if grey else pixels)  # grey needs but a table
+    image = Image.fromarray(np.arange(256, dtype=np.uint8)[None] if grey else pixels)  # for grey, a lookup table
     srgb = io.BytesIO(build_profile(SRGB_PRIMARIES, SRGB_CURVE, grey=grey))
-    flags = ImageCms.Flags.NOOPTIMIZE if grey else ImageCms.Flags.NONE  # whose tables are too coarse for grey
+    flags = ImageCms.Flags.NOOPTIMIZE if grey else ImageCms.Flags.NONE  # optimized tables are too coarse for grey
     try:
         converted = ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, flags=flags)
     except (ImageCms.PyCMSError, *LIBRARY_ERRORS):

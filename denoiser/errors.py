@@ -1,23 +1,35 @@
-"""The exceptions a caller may want to catch.
+"""The exceptions that callers may want to catch.
 
-Every message says what came, what is accepted and what to do next, in words fit for the person at the other end:
-the command line and the web page show it as it is.
+Every message says what was given, what is accepted and what to do next. The command line and the web page show it
+unchanged.
 """
 
 import struct
 import zlib
 
-# What the libraries that read and write photo files raise on bytes or values that they don't expect.
-LIBRARY_ERRORS = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-LIBRARY_ERRORS += (AssertionError, RuntimeError, struct.error, zlib.error)
+# What the libraries for photo files raise on unexpected bytes or values.
+LIBRARY_ERRORS = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 
 
 class DenoiserError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base class of all errors that this package raises deliberately."""
 
 
 class ImageError(DenoiserError):
-    """A picture, an array or a noise level that can't be used."""
+    """An image, array or setting, such as a noise level, that can't be used."""
 
 
 class WeightsError(DenoiserError):

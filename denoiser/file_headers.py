@@ -1,7 +1,8 @@
-"""What the headers of a photo file ask for, looked at before any library reads them.
+"""Checks the headers of photo files before any library reads them.
 
-The libraries believe what a header says: a megabyte in which thousands of tags share the same bytes becomes gigabytes,
-and a JPEG with a million empty scans takes hours. What no photo needs is refused here; the rest is left to them.
+Libraries trust headers: one megabyte in which thousands of tags share the same bytes becomes gigabytes in memory, and
+a JPEG with a million empty scans takes hours. Files that request more than any photo needs are refused here. All other
+checks are left to the libraries.
 """
 
 from __future__ import annotations
@@ -18,32 +19,36 @@ from .errors import ImageError
 from .header_budget import MAX_PARTS, REMOVE, check_parts, check_size, check_used
 from .tiff_headers import TIFF_MAGIC, check_exif, check_tiff
 
-MAX_SCANS = 100  # of a JPEG: encoders write up to a dozen, and each is a pass over all pixels
-MAX_DEFLATED = 100  # texts and profiles of a PNG: 8 KB of each become 8 MB
+MAX_SCANS = 100  # of a JPEG; encoders write up to a dozen, and decoding each is a pass over all pixels
+MAX_DEFLATED = 100  # compressed texts and profiles of a PNG; 8 KB of each can become 8 MB
 _DEFLATED = (b"iCCP", b"zTXt", b"iTXt")
 
-# The next marker of a JPEG: 0xFF 0x00 is a byte of the pixels, and 0xD0 to 0xD7 only mark places among them.
+# A marker of a JPEG. 0xFF 0x00 is pixel data, and 0xD0 to 0xD7 are restart markers inside it.
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
-_JPEG_SCAN, _JPEG_END, _JPEG_BARE = 0xDA, 0xD9, (0x01, 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE))  # bare: without content
+_JPEG_SCAN, _JPEG_END, _JPEG_BARE = (
+    0xDA,
+    0xD9,
+    (0x01, 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE)),
+)  # bare: markers without content
 _BLOCK = 1 << 12
 
 
 @dataclass(frozen=True)
 class Headers:
-    """What was learnt on the way."""
+    """Facts found while checking the headers."""
 
-    more: str = ""  # what a TIFF or GIF holds beside the picture that is read: "pages", "layers" or "frames"
-    long_tags: frozenset[int] = frozenset()  # of a TIFF's first page
+    more: str = ""  # what a TIFF or GIF holds besides the image that is read: "pages", "layers" or "frames"
+    long_tags: frozenset[int] = frozenset()  # tags of a TIFF's first page that are too long for EXIF
     cicp: tuple[int, ...] | None = None  # of a PNG: colour primaries, transfer function, matrix, range (ITU-T H.273)
 
 
 def check_headers(file: BinaryIO, name: str) -> Headers:
-    """Look through the headers of a file and leave it at its start. Raises ImageError for what no photo needs."""
+    """Check the headers of a file and rewind it. Raises ImageError if they request more than any photo needs."""
     start = file.read(8)
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     try:
-        if start[:4] == b"MM\0+":  # Pillow takes it for another kind of TIFF
+        if start[:4] == b"MM\0+":  # Pillow misreads it as another kind of TIFF
             raise ImageError(f"{name!r} is a big-endian BigTIFF, which can't be read. Export it as a plain TIFF.")
         if start[:4] in TIFF_MAGIC:
             return Headers(*check_tiff(file, size, name))
@@ -68,9 +73,9 @@ def _check_jpeg(file: BinaryIO, name: str) -> Headers:
         if marker in (0xE1, 0xE2) and not scans:
             content = file.read(size)
             if content.startswith(b"Exif\0\0"):
-                exif += content[6:]  # it may go on in further segments
+                exif += content[6:]  # may continue in further segments
                 check_size(len(exif), name)
-            elif content.startswith(b"MPF\0"):  # the list of an MPO's pictures is a TIFF directory too
+            elif content.startswith(b"MPF\0"):  # the image list of an MPO, a TIFF directory too
                 check_exif(content[4:], name)
     check_exif(exif, name)
     if scans > MAX_SCANS:
@@ -79,7 +84,7 @@ def _check_jpeg(file: BinaryIO, name: str) -> Headers:
 
 
 def _jpeg_markers(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Each marker of a JPEG and the size of its content, at which the file stands; up to the end of the picture."""
+    """Yield (marker, bytes of content) up to the end of the image, with the file positioned at the content."""
     at, scanning = 2, False
     while True:
         file.seek(at)
@@ -120,7 +125,7 @@ def _check_png(file: BinaryIO, name: str) -> Headers:
 
 
 def _check_gif(file: BinaryIO, name: str) -> Headers:
-    """Read on to the second frame. Pillow adds up comments block by block, which takes hours for long ones."""
+    """Check a GIF up to its second frame. Pillow joins comments block by block, which takes hours for long ones."""
     flags = file.read(13)[10]
     file.seek(_palette_bytes(flags), io.SEEK_CUR)
     blocks = text = frames = 0
@@ -129,14 +134,14 @@ def _check_gif(file: BinaryIO, name: str) -> Headers:
             if frames:
                 return Headers("frames")
             frames = 1
-            flags = file.read(9)[-1:] or b"\0"
-            file.seek(_palette_bytes(flags[0]) + 1, io.SEEK_CUR)
+            descriptor = file.read(9)[-1:] or b"\0"
+            file.seek(_palette_bytes(descriptor[0]) + 1, io.SEEK_CUR)
         elif kind == b"!":
             label = file.read(1)
         else:
             continue
         sizes = list(_gif_blocks(file, MAX_PARTS - blocks))
-        if kind == b"!" and label != b"\xfe" and not sizes:  # Pillow then takes what follows for its blocks
+        if kind == b"!" and label != b"\xfe" and not sizes:  # Pillow then treats what follows as its blocks
             sizes = list(_gif_blocks(file, MAX_PARTS - blocks))
         blocks += len(sizes)
         text += sum(sizes) if kind == b"!" else 0
@@ -146,7 +151,7 @@ def _check_gif(file: BinaryIO, name: str) -> Headers:
 
 
 def _gif_blocks(file: BinaryIO, most: int) -> Iterator[int]:
-    """The sizes of the blocks of data that follow each other here, up to one more than `most`."""
+    """Yield the sizes of the data blocks at the current position, at most `most` + 1 of them."""
     for _ in range(most + 1):
         size = file.read(1)
         if size in (b"", b"\0"):
@@ -160,7 +165,7 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _check_heif(file: BinaryIO, size: int, name: str) -> Headers:
-    """Add up the items that a HEIC or AVIF lists: each is read as it opens, whichever bytes it shares."""
+    """Add up the items listed in a HEIC or AVIF: all are read when it is opened, even if they share their bytes."""
     used = 0
     for kind, start, end in _boxes(file, 0, size):
         for inner, first, last in _boxes(file, start + 4, end) if kind == b"meta" else ():
@@ -174,7 +179,7 @@ def _check_heif(file: BinaryIO, size: int, name: str) -> Headers:
 
 
 def _boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes of an ISO media file between two places: (kind, start and end of the content)."""
+    """Yield (kind, start, end of the content) for the boxes of an ISO media file between two positions."""
     while at + 8 <= end:
         file.seek(at)
         length, kind, longer = struct.unpack(">L4sQ", file.read(16).ljust(16, b"\0"))
@@ -187,7 +192,7 @@ def _boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _items(iloc: bytes) -> Iterator[tuple[int, int]]:
-    """The parts of the items that an iloc box lists: (where it starts, its length; 0 for the whole file)."""
+    """Yield (start, length) for each extent listed in an iloc box; length 0 means the whole file."""
     content = io.BytesIO(iloc)
 
     def number(size: int) -> int:

@@ -1,10 +1,10 @@
-"""Photo files to arrays and back.
+"""Reading and writing photo files.
 
-Every file comes from outside, so one that can't be used ends in an `ImageError` that names it (by its name alone, since
-the web page shows the message) and says what is accepted.
+Files come from outside. One that can't be used raises an ImageError that says what is accepted and names the file, but
+not its folder, because the web page shows the message.
 
-Known limits: HEIC and AVIF of 10 bits and CMYK of 16 are read as 8 bits. IPTC blocks, PNG's text and the thumbnail of
-the EXIF are not kept. Big-endian BigTIFF is not read.
+Known limits: HEIC and AVIF with 10 bits and CMYK with 16 bits are read as 8 bits. IPTC blocks, PNG texts and EXIF
+thumbnails are not kept. Big-endian BigTIFF is not read.
 """
 
 import contextlib
@@ -34,42 +34,42 @@ from .photo import Photo
 from .png_tiff import is_deep, read_samples, write_png, write_tiff
 from .tiff_headers import check_exif
 
-# What photo files are called in a folder; open_image itself goes by content.
-READ_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
-READ_SUFFIXES += (".heic", ".heif", ".hif")
+# Suffixes of photo files in a folder; open_image itself goes by content.
+JPEG_SUFFIXES, HEIF_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo"), (".heic", ".heif", ".hif")
+READ_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", *HEIF_SUFFIXES)
 
 _LEFT_OUT = {
-    "frames": "Only the first frame of {} was taken; it holds more.",
-    "pages": "Only the first page of {} was taken; it holds more.",
-    "pictures": "Only the main picture of {} was taken; it holds more.",
+    "frames": "Only the first frame of {} was read; it has more.",
+    "pages": "Only the first page of {} was read; it has more.",
+    "pictures": "Only the main image of {} was read; it has more.",
     "layers": "The layers of {} were left out.",
 }
 
 
 def is_photo_name(path: str | os.PathLike[str]) -> bool:
-    """Whether a file in a folder looks like a photo to read, by its name alone. Hidden ones (`._x.jpg`) don't."""
+    """Return whether a file name looks like a photo, judging by its suffix. Hidden files (`._x.jpg`) do not."""
     path = Path(path)
     return path.suffix.lower() in READ_SUFFIXES and not path.name.startswith(".")
 
 
 def open_image(path: str | os.PathLike[str]) -> Photo:
-    """Read a photo, upright by its EXIF orientation; of an animation or a multi-page file the first frame.
+    """Read a photo, turned upright by its EXIF orientation. Of an animation or multi-page file, read the first frame.
 
-    Grey files (1-bit included) give (H, W) pixels, all others (H, W, 3); those of 16 bits give uint16, colour and alpha
-    included. CMYK becomes sRGB, through its own profile where it has one. Colours that a file describes without an ICC
-    profile get one. An ICC profile that isn't for the pixels returned and EXIF that can't be parsed are left out; the
-    photo's notes tell of whatever else is.
+    Grey files, including 1-bit ones, give pixels of shape (H, W), and all others (H, W, 3); 16-bit files give uint16.
+    CMYK is converted to sRGB, using its profile if it has one. Colours described without an ICC profile get one. An ICC
+    profile that doesn't fit the pixels and EXIF that can't be parsed are left out silently; the notes of the photo say
+    what else was left out.
 
-    Raises ImageError where the file is missing, empty, damaged, over one of the limits above or no supported picture.
+    Raises ImageError if the file is missing, empty, damaged, too large or not a supported format.
     """
     with open_photo_file(path) as file:
         return _read_deep(file) if is_deep(file.image, file.file) else _read(file)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """The width and height that a photo's header states, before its EXIF orientation; no pixel is decoded.
+    """Return (width, height) from a photo's header, before EXIF orientation; no pixels are decoded.
 
-    Raises ImageError as open_image does, except for damage behind the header.
+    Raises ImageError like open_image, except for damage after the header.
     """
     with open_photo_file(path) as file:
         return file.image.size
@@ -79,7 +79,7 @@ def _read(file: PhotoFile) -> Photo:
     image = file.image
     image.load()
     _check_exif(image, file.name)
-    with contextlib.suppress(*LIBRARY_ERRORS):  # the pixels are fine: damaged EXIF is no reason to refuse them
+    with contextlib.suppress(*LIBRARY_ERRORS):  # damaged EXIF is no reason to refuse the pixels
         ImageOps.exif_transpose(image, in_place=True)
     upright = image
     if image.mode in ("CMYK", "LAB"):
@@ -103,7 +103,7 @@ def _read_deep(file: PhotoFile) -> Photo:
 
 
 def _check_exif(image: Image.Image, name: str) -> None:
-    """Look through the EXIF, which a PNG may have as text too, before it is parsed."""
+    """Check the EXIF, which a PNG may also store as text, before it is parsed."""
     text = image.info.get("Raw profile type exif")
     if text and "exif" not in image.info:
         with contextlib.suppress(*LIBRARY_ERRORS):
@@ -112,7 +112,7 @@ def _check_exif(image: Image.Image, name: str) -> None:
 
 
 def _photo(file: PhotoFile, pixels: np.ndarray, alpha: np.ndarray | None) -> Photo:
-    """The photo with what else its file says, as far as that holds for the pixels."""
+    """Build the Photo from pixels and the metadata of the file that still applies to them."""
     image, long_tags, exif = file.image, file.headers.long_tags, None
     notes = [_LEFT_OUT[file.more]] if file.more else []
     with contextlib.suppress(*LIBRARY_ERRORS):
@@ -126,14 +126,14 @@ def _photo(file: PhotoFile, pixels: np.ndarray, alpha: np.ndarray | None) -> Pho
     upright = xmp_without(xmp, b"Orientation")
     xmp = xmp_without_companions(upright)
     accompanied = xmp != upright
-    notes += ["What goes with the picture in {} (a gain map, depth, a film) was left out."] if accompanied else []
+    notes += ["Extra data in {} (a gain map, depth map or video) was left out."] if accompanied else []
     profile = colour.profile_of(image.info, file.headers.cicp, grey=pixels.ndim == 2)
     sentences = tuple(note.format(repr(file.name)) for note in notes)
     return Photo(pixels, alpha, profile, exif, xmp or None, bool(file.more) or accompanied, sentences)
 
 
 def _resolution(image: Image.Image) -> tuple[float, float] | None:
-    """The pixels per inch, (across, down), that a JPEG or PNG states outside its EXIF."""
+    """Return the pixels per inch, (across, down), that a JPEG or PNG states outside its EXIF, or None."""
     unit = image.info.get("jfif_unit")
     if unit in (1, 2):
         across, down = image.info["jfif_density"]
@@ -151,13 +151,13 @@ def _samples_8bit(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _samples_16bit(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    samples = np.asarray(image)  # mode I: 32 bits, which 16-bit files of some programs come as
+    samples = np.asarray(image)  # some 16-bit files open in mode I, which has 32 bits
     if samples.min() < 0 or samples.max() > 65_535:
         raise ImageError(f"{name!r} holds 32-bit pixels; 8- and 16-bit ones are accepted. Export it as 16-bit first.")
     samples = samples.astype(np.uint16)
     tags = getattr(image, "tag_v2", {})
     if tags.get(ExifTags.Base.BitsPerSample) == (12,):
-        samples = samples << 4 | samples >> 8  # Pillow leaves them on 0 to 4095
+        samples = samples << 4 | samples >> 8  # Pillow leaves 12-bit samples on 0 to 4095
     if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
         samples = ~samples  # Pillow inverts white-is-zero TIFFs at 8 bits only
     key = image.info.get("transparency")
@@ -167,22 +167,22 @@ def _samples_16bit(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarra
 
 
 def save_image(photo: Photo, path: str | os.PathLike[str], *, quality: int | None = None) -> tuple[str, ...]:
-    """Write a photo in the format of its suffix, with alpha, ICC profile, EXIF and XMP where the format has room.
+    """Write a photo in the format of the file name's suffix, with alpha, ICC profile, EXIF and XMP if they fit.
 
-    PNG and TIFF keep 16 bits; the other formats hold 8, to which 16-bit pixels are rounded. PNG, TIFF, BMP and WebP are
-    lossless. `quality` (1 to 100) is for JPEG and AVIF, 95 if not given, and makes WebP lossy if given. BMP takes no
-    metadata, and WebP and AVIF store grey as RGB; colours whose profile has no place there are converted to sRGB. The
-    file appears whole or not at all: what was there stays until the new one is, links and permissions beyond that.
+    PNG and TIFF keep 16 bits; for other formats, 16-bit pixels are rounded to 8. PNG, TIFF, BMP and WebP are lossless.
+    `quality`, 1 to 100, is for JPEG and AVIF (95 by default), and makes WebP lossy if given. BMP holds no metadata, and
+    WebP and AVIF store grey as RGB; colours are converted to sRGB if the format can't hold their profile. An existing
+    file is replaced completely or not at all, keeping links and permissions.
 
-    Returns what the format had no room for, each in a sentence. Raises ImageError where the suffix, size or
-    transparency doesn't fit the format, or writing fails.
+    Returns sentences on what the format could not hold. Raises ImageError if the suffix, size or transparency doesn't
+    fit the format, or writing fails.
     """
     path = as_path(path)
     if path.suffix.lower() not in WRITE_FORMATS:
-        raise ImageError(f"{path.name!r} can't be written: the name has to end in {', '.join(WRITE_FORMATS)}.")
+        raise ImageError(f"{path.name!r} can't be written: the name must end in {', '.join(WRITE_FORMATS)}.")
     whole = isinstance(quality, numbers.Integral) and not isinstance(quality, bool)
     if quality is not None and not (whole and 1 <= quality <= 100):
-        raise ImageError(f"The quality is a whole number from 1 to 100, not {quality!r}.")
+        raise ImageError(f"The quality must be a whole number from 1 to 100, not {quality!r}.")
     format = WRITE_FORMATS[path.suffix.lower()]
     options = format.options | ({} if quality is None else {"quality": int(quality), "lossless": False})
     stored = fit_to_format(photo, format, path.name)

@@ -1,4 +1,4 @@
-"""The denoiser that people call: arrays or photos in, the same kind out."""
+"""The denoiser: takes and returns NumPy arrays or Photos."""
 
 from __future__ import annotations
 
@@ -18,67 +18,70 @@ from .tiling import Progress, Steps, drain, tile_by_tile
 from .weights import DEFAULT, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
-ESTIMATE_MARGIN = 1.15  # a given level this little below the estimate is taken for the truth
-PART_VALUES = 1 << 21  # of a picture that are floats at a time; a multiple of 16
-RESIDUAL_GAIN = 4.0  # how much stronger what was removed is shown
-MAX_FLOAT = 10.0  # no noise takes [0, 1] pixels there: such an array is on another scale
+ESTIMATE_MARGIN = 1.15  # a given level below the estimate by up to this factor removes all noise
+PART_VALUES = 1 << 21  # values converted to float at a time; a multiple of 16
+RESIDUAL_GAIN = 4.0  # amplification of the removed part for display
+MAX_FLOAT = 10.0  # noise on [0, 1] never gets there: such an array is on another scale
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
 
 def load(source: str | Path = DEFAULT, revision: str | None = None, device: str = "auto") -> Denoiser:
-    """Load a denoiser: a bundled one by its name, a model folder, or a Hub repository "user/name" at a revision.
+    """Load a denoiser.
 
-    A bundled name, such as "classic", is found from any directory; ./classic is the folder there. device is a PyTorch
-    device name; "auto" takes a GPU where there is one. Raises WeightsError where the weights can't be had,
-    DenoiserError where there is no such device.
+    source is the name of a bundled model, a model folder, or a Hub repository "user/name"; "classic" is the bundled
+    model in any directory, ./classic a folder. revision is a branch, tag or commit of the repository. device is a
+    PyTorch device name; "auto" uses a GPU if there is one. Raises WeightsError if the weights can't be loaded, and
+    DenoiserError if the device doesn't exist.
     """
     return Denoiser(load_weights(source, revision), device)
 
 
 class Denoiser:
-    """A network on a device, applied to pictures of any size in bounded memory.
+    """A network on a device, applied to images of any size in bounded memory.
 
-    level is the strength of the noise on the 0-255 scale, from 0 (the input comes back untouched) to 100. None, the
-    default, is blind: the level is estimated from the picture, at every pixel.
+    In all methods, level is the standard deviation of the noise on the 0-255 scale, from 0 (returns the input) to 100.
+    None, the default, estimates it from the image at every pixel.
     """
 
     def __init__(self, weights: Weights, device: str = "auto") -> None:
         self.weights = weights
         self.device = pick_device(device)
-        self._model = weights.model.eval().to(self.device, memory_format=torch.channels_last)
-        # For 8-bit pixels. The result is within 1/255 of float32's; of a million values at most 5 are 2/255 off where
-        # the noise is of level 50, and 42 at level 75.
+        model = weights.model.eval()
+        # PyTorch's annotations don't have memory_format.
+        self._model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # bfloat16 for 8-bit pixels. Results differ from float32's by at most 1/255, except for up to 5 values in a
+        # million at noise level 50, and 42 at level 75, which differ by 2/255.
         self._fast = self.steerable and has_fast_bfloat16(self.device)
 
     @property
     def steerable(self) -> bool:
-        """Whether a level can be given; a classic network is blind only."""
+        """Whether a level can be given; a classic network is only blind."""
         return self._model.steerable
 
     def __call__(self, photo: Photo, level: float | None = None, on_progress: Progress | None = None) -> Photo:
-        """Denoise a photo; alpha, ICC profile, EXIF and bit depth stay. See denoise for the rest."""
+        """Denoise a photo, keeping alpha, metadata and bit depth. See denoise for the arguments and errors."""
         return photo.with_pixels(self.denoise(photo.pixels, level, on_progress))
 
     def by_tile(self, photo: Photo, level: float | None = None) -> Steps[Photo]:
-        """Denoise a photo as a generator: it yields (tiles done, tiles in all) and returns what a call does.
+        """Denoise a photo as a generator that yields (tiles done, tiles in all) and returns the result.
 
-        It can be closed after any tile, which is how a page stops the work when nobody waits for it any more.
+        It can be closed after any tile, for example when the visitor of a page has left.
         """
         return photo.with_pixels((yield from self._steps(photo.pixels, level)))
 
     def denoise(
         self, pixels: np.ndarray, level: float | None = None, on_progress: Progress | None = None
     ) -> np.ndarray:
-        """Denoise pixels of shape H×W×3, H×W×1 or H×W; shape and dtype stay.
+        """Denoise pixels of shape H×W×3, H×W×1 or H×W; the result has the same shape and dtype.
 
-        uint8 and uint16 span their range; float32 is on [0, 1] and may exceed it, as unclipped noise does, while the
-        result never does. Grey pixels, of one channel or three that are equal, stay grey. on_progress is called with
-        (tiles done, tiles in all) and may raise to stop. Raises ImageError for anything else.
+        uint8 and uint16 use their full range. float32 is on [0, 1]; the input may exceed it, as unclipped noise does,
+        but the result does not. Grey pixels, with one channel or three equal ones, stay grey. on_progress is called
+        with (tiles done, tiles in all) and may raise to stop. Raises ImageError for other pixels or levels.
         """
         return drain(self._steps(pixels, level), on_progress)
 
     def _steps(self, pixels: np.ndarray, level: float | None) -> Steps[np.ndarray]:
-        """What denoise does, tile by tile."""
+        """Do the work of denoise, tile by tile."""
         tensor = _as_tensor(pixels)
         _check_level(level)
         if level is not None and not self.steerable:
@@ -90,10 +93,10 @@ class Denoiser:
             sigma = torch.full((1, 1, 1, 1), noise.sigma_from_level(level), device=self.device)
         scale = FULL_SCALE[pixels.dtype]
         channels = tensor.shape[1]
-        if channels == 3 and torch.equal(tensor[:, :2], tensor[:, 1:]):  # a grey photo as a colour file
+        if channels == 3 and torch.equal(tensor[:, :2], tensor[:, 1:]):  # a grey photo in a colour file
             tensor = tensor[:, :1]
 
-        @torch.inference_mode()  # for each tile: a generator may be resumed in another thread
+        @torch.inference_mode()  # per tile, since a generator may be resumed in another thread
         def restore(tile: Tensor) -> Tensor:
             noisy = self._as_input(tile, scale)
             with self._precision(pixels.dtype):
@@ -107,10 +110,10 @@ class Denoiser:
         return restored[0].expand(channels, -1, -1).permute(1, 2, 0).contiguous().reshape(pixels.shape).numpy()
 
     def _at_level(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise at a given level: a smooth control, pixel by pixel.
+        """Denoise at a given level, compared with the estimate at each pixel.
 
-        Where less noise is asked for than is seen, all of it is found and its share removed: told too low a level, a
-        network would see no noise. Where more is, the network is told so and removes more.
+        Below the estimate, all noise is predicted and the requested share of it removed, because a network that is told
+        too low a level finds no noise at all. Above the estimate, the network is told the higher level.
         """
         estimate = self._model.estimate_sigma(noisy)
         clean = self._model(noisy, torch.maximum(estimate, sigma))
@@ -118,14 +121,14 @@ class Denoiser:
         return noisy + share * (clean - noisy)
 
     def estimate_level(self, pixels: np.ndarray) -> float:
-        """Estimate the noise level of pixels as denoise takes them, on the 0-255 scale: the mean over the picture.
+        """Estimate the noise level of pixels, as for denoise: the mean over the image, from 0 to 100.
 
-        For a network without an estimator (a classic one) it is the RMS of what the network would remove.
+        For a classic network, which has no estimator, it is the RMS of what the network would remove.
         """
         return drain(self.estimate_by_tile(pixels))
 
     def estimate_by_tile(self, pixels: np.ndarray) -> Steps[float]:
-        """Estimate the noise level as a generator, as by_tile denoises: it returns what estimate_level does."""
+        """Estimate the noise level as a generator, like by_tile; it returns the result of estimate_level."""
         tensor = _as_tensor(pixels)
         scale = FULL_SCALE[pixels.dtype]
 
@@ -141,19 +144,20 @@ class Denoiser:
         return min(noise.level_from_sigma(mean if self.steerable else math.sqrt(mean)), MAX_LEVEL)
 
     def _precision(self, dtype: np.dtype) -> torch.autocast:
-        """How pixels of a type are computed: in bfloat16 where that is fast and the result is 8 bits deep anyway."""
+        """Return the autocast context for pixels of a dtype: bfloat16 for 8-bit pixels if that is fast here."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._fast and dtype == np.uint8)
 
     def _as_input(self, tile: Tensor, scale: float) -> Tensor:
-        """A tile of raw values as the network takes it: float32 RGB on [0, 1], channels last, on the device."""
+        """Convert a tile of raw values to the network's input: float32 RGB on [0, 1], channels last, on the device."""
         floats = tile.to(self.device, torch.float32).div(scale).expand(-1, 3, -1, -1)
         return floats.contiguous(memory_format=torch.channels_last)
 
 
 def add_noise(photo: Photo, level: float, seed: int = 0) -> Photo:
-    """Add Gaussian noise of a level from 0 to 100 to a photo; clipped and rounded as a file needs it.
+    """Add Gaussian noise of a level from 0 to 100 to a photo, clipped and rounded to its bit depth.
 
-    The same seed gives the same noise. Raises ImageError for a level that is no such number.
+    seed is a whole number from 0 to 2**64 - 1; the same seed gives the same noise. Raises ImageError for other levels
+    or seeds.
     """
     if level is None:
         raise ImageError(f"A noise level is needed: a number from 0 to {MAX_LEVEL:g}.")
@@ -164,7 +168,7 @@ def add_noise(photo: Photo, level: float, seed: int = 0) -> Photo:
     generator = torch.Generator().manual_seed(int(seed))
     planes = np.array(np.atleast_3d(photo.pixels).transpose(2, 0, 1), order="C")
     values = planes.reshape(-1)
-    # Part by part, since floats take much room. The generator counts in sixteens: in such parts it draws the same.
+    # In parts, to save memory. The generator draws 16 values at a time, so such parts give the same noise as the whole.
     starts = range(0, max(1, values.size - PART_VALUES + 1), PART_VALUES)
     for start, stop in zip(starts, [*starts[1:], values.size], strict=True):
         part = torch.from_numpy(values[start:stop].astype(np.float32)) / scale
@@ -173,16 +177,16 @@ def add_noise(photo: Photo, level: float, seed: int = 0) -> Photo:
 
 
 def compare(photo: Photo, reference: Photo) -> dict[str, float]:
-    """PSNR in dB and SSIM of a photo against its clean reference of the same size: {"psnr": ..., "ssim": ...}.
+    """Compare a photo with its clean reference: {"psnr": in dB, "ssim": at most 1}.
 
-    SSIM is left out for pictures smaller than its 11x11 window. Raises ImageError where the sizes differ.
+    SSIM is left out for images smaller than its 11x11 window. Raises ImageError if the sizes or channels differ.
     """
     if photo.pixels.shape != reference.pixels.shape:
         raise ImageError(f"Photos of shape {photo.pixels.shape} and {reference.pixels.shape} can't be compared.")
     error = similarity = 0.0
-    overlap = metrics.SSIM_WINDOW - 1  # rows that a band shares with the next, so that each window is in one of them
+    overlap = metrics.SSIM_WINDOW - 1  # rows shared by two bands, so that each window is inside one
     rows, windows = max(1, PART_VALUES // photo.pixels[0].size), photo.height - overlap
-    for top in range(0, photo.height, rows):  # band by band, since floats take much room
+    for top in range(0, photo.height, rows):  # in bands, to save memory
         band = [_as_floats(item.pixels[top : top + rows + overlap]) for item in (photo, reference)]
         error += float((band[0] - band[1])[:, :, :rows].square().sum(dtype=torch.float64))
         if top < windows and photo.width > overlap:
@@ -192,9 +196,9 @@ def compare(photo: Photo, reference: Photo) -> dict[str, float]:
 
 
 def blend(before: Photo, after: Photo, amount: float) -> Photo:
-    """A mixture of a photo and its denoised version: amount 0 is `before`, 1 is `after`, over 1 isn't accepted.
+    """Mix a photo with its denoised version: amount 0 gives `before`, 1 gives `after`.
 
-    Raises ImageError where the pixels aren't of the same kind or the amount is out of range.
+    Raises ImageError if the pixels differ in shape or dtype, or the amount is not from 0 to 1.
     """
     _check_alike(before, after)
     if not isinstance(amount, numbers.Real) or not 0 <= amount <= 1:
@@ -202,15 +206,15 @@ def blend(before: Photo, after: Photo, amount: float) -> Photo:
     if amount in (0, 1):
         return after if amount else before
     mixed = np.empty_like(after.pixels)
-    for row, (old, new) in enumerate(zip(before.pixels, after.pixels, strict=True)):  # by rows: floats take much room
+    for row, (old, new) in enumerate(zip(before.pixels, after.pixels, strict=True)):  # in rows, to save memory
         mixed[row] = np.rint(old + np.float32(amount) * (new.astype(np.float32) - old))
     return after.with_pixels(mixed)
 
 
 def residual(before: Photo, after: Photo, gain: float = RESIDUAL_GAIN) -> Photo:
-    """What was taken away, on mid-grey and `gain` times as strong: where it shows outlines, detail was lost.
+    """Show what was removed, amplified by `gain` on mid-grey, as an 8-bit photo. Visible outlines are lost detail.
 
-    8 bits a channel. Raises ImageError where the pixels aren't of the same kind.
+    Raises ImageError if the pixels differ in shape or dtype.
     """
     _check_alike(before, after)
     scale, shown = 255 / FULL_SCALE[before.pixels.dtype], np.empty(before.pixels.shape, np.uint8)
@@ -226,7 +230,7 @@ def _check_alike(photo: Photo, other: Photo) -> None:
 
 
 def pick_device(name: str) -> torch.device:
-    """A PyTorch device by name; "auto" is a GPU where there is one. Raises DenoiserError if it isn't there."""
+    """Return a PyTorch device by name; "auto" is a GPU if there is one. Raises DenoiserError if it doesn't exist."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -238,7 +242,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether it is a CPU with instructions for bfloat16: AMX (Intel Xeon since 2023) or AVX512_BF16 (AMD: Zen 4)."""
+    """Return whether a device is a CPU with bfloat16 instructions: AMX (Intel Xeon 2023) or AVX512_BF16 (AMD Zen 4)."""
     capabilities = torch.cpu.get_capabilities()
     return device.type == "cpu" and any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
@@ -248,11 +252,11 @@ def _check_level(level: Any) -> None:
         return
     number = isinstance(level, numbers.Real) and not isinstance(level, bool)
     if not number or not 0 <= level <= MAX_LEVEL:
-        raise ImageError(f"The noise level is {level!r}. Give a number from 0 to {MAX_LEVEL:g}, or none for auto.")
+        raise ImageError(f"The noise level is {level!r}. Give a number from 0 to {MAX_LEVEL:g}, or None for auto.")
 
 
 def _as_tensor(pixels: Any) -> Tensor:
-    """Checked pixels as (1, C, H, W), raw values, C = 1 or 3; a view of their own memory where that can be."""
+    """Check pixels and return their raw values as (1, C, H, W), C = 1 or 3, without a copy if possible."""
     if not isinstance(pixels, np.ndarray):
         raise ImageError(f"Pixels are a {type(pixels).__name__}; a NumPy array is needed.")
     if pixels.dtype not in FULL_SCALE:
@@ -260,9 +264,9 @@ def _as_tensor(pixels: Any) -> Tensor:
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)) or pixels.size == 0:
         raise ImageError(f"Pixels have shape {pixels.shape}; H×W, H×W×1 or H×W×3 is needed, with no side of 0.")
     if pixels.dtype == np.float32 and not (np.abs(pixels).max() <= MAX_FLOAT):  # NaN fails the comparison too
-        raise ImageError("Float pixels must be finite and on [0, 1], which noise may exceed. Divide by 255 first.")
+        raise ImageError("Float pixels must be finite and on [0, 1], or a little beyond. Divide by 255 first.")
     planes = pixels if pixels.ndim == 3 else pixels[:, :, None]
-    planes = np.require(planes, requirements="CW")  # PyTorch takes neither negative strides nor read-only memory
+    planes = np.require(planes, requirements=["C", "W"])  # PyTorch takes no negative strides or read-only memory
     return torch.from_numpy(planes).permute(2, 0, 1)[None]
 
 

@@ -1,4 +1,4 @@
-"""EXIF and XMP: what of them still holds once the pixels are upright and clean, and what has to go."""
+"""EXIF and XMP: keeping what still applies to upright, denoised pixels, and removing the rest."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from PIL import ExifTags, Image
 
 from .errors import LIBRARY_ERRORS
 
-# How the pixels are stored, Orientation (274) included. A TIFF lists it beside the EXIF tags; none of it holds for the
-# pixels handed on, and in another file it would do damage. The last line is XMP, IPTC, Photoshop's two and ICC.
+# Tags on how pixels are stored, including Orientation (274). TIFF lists them beside the EXIF tags. They don't apply to
+# the pixels returned, and would corrupt other files. The last line is XMP, IPTC, Photoshop's two blocks and ICC.
 LAYOUT_TAGS = {*range(254, 267), *range(273, 282), 284, 317, *range(320, 326), 330, 338, 339, 347, *range(512, 533)}
 LAYOUT_TAGS |= {700, 33723, 34377, 37724, 34675}
-LONG_VALUE = 4096  # bytes; most of an EXIF block too long for its file is in values beyond it: makers' notes, previews
+LONG_VALUE = 4096  # bytes; oversized EXIF blocks consist mostly of longer values: maker notes and previews
 _WIDTH, _HEIGHT = 40962, 40963
 _INCHES, _CENTIMETRES = 2, 3
 CENTIMETRES_PER_INCH = 2.54
-# What announces pictures that stand beside the main one, by the usual prefixes of their namespaces: gain maps, motion
-# photos, depth maps, and the part of an XMP packet that didn't fit into it.
+# Usual namespace prefixes of XMP properties that announce further images beside the main one (gain maps, motion photos,
+# depth maps), or a continuation of the XMP packet.
 _COMPANIONS = rb"(?:hdrgm|HDRGainMap|G?Container|Item|GCamera|GDepth|GImage|apdi|xmpNote)"
 
 
@@ -27,10 +27,10 @@ def exif_block(
     resolution: tuple[float, float] | None = None,
     without: frozenset[int] = frozenset(),
 ) -> bytes | None:
-    """The tags as a block that files hold, for a picture of (width, height); None if there are none.
+    """Encode EXIF tags as a block for an image of (width, height); None if there are none.
 
-    Those on the layout of the pixels are left out, as are those in `without`. resolution, in pixels per inch, is taken
-    where the tags have none. Raises one of LIBRARY_ERRORS where a value can't be written.
+    LAYOUT_TAGS and the tags in `without` are left out. resolution, (across, down) in pixels per inch, is used if the
+    tags have none. Raises one of LIBRARY_ERRORS if a value can't be written.
     """
     for tag in (LAYOUT_TAGS | without).intersection(exif):
         del exif[tag]
@@ -40,12 +40,12 @@ def exif_block(
     if ExifTags.IFD.Exif in exif:
         details = exif.get_ifd(ExifTags.IFD.Exif)
         details.update({tag: side for tag, side in zip((_WIDTH, _HEIGHT), size, strict=True) if tag in details})
-    exif.bigtiff = False  # the block of a BigTIFF is a plain one in every file, its own included
+    exif.bigtiff = False  # EXIF blocks are always written as plain TIFF
     return exif.tobytes() if exif else None
 
 
 def exif_without_gps(block: bytes) -> bytes | None:
-    """An EXIF block without the location; None if nothing else was in it, or it can't be parsed."""
+    """Return an EXIF block without the location; None if nothing else is in it, or it can't be parsed."""
     try:
         exif = _parsed(block)
         if ExifTags.IFD.GPSInfo in exif:
@@ -56,7 +56,7 @@ def exif_without_gps(block: bytes) -> bytes | None:
 
 
 def exif_without_long_values(block: bytes) -> bytes | None:
-    """An EXIF block without the values over LONG_VALUE; None if nothing else was in it, or it can't be parsed."""
+    """Return an EXIF block without values over LONG_VALUE; None if nothing is left, or it can't be parsed."""
     try:
         exif = _parsed(block)
         for tags in (exif, exif.get_ifd(ExifTags.IFD.Exif)):
@@ -70,7 +70,7 @@ def exif_without_long_values(block: bytes) -> bytes | None:
 
 
 def resolution_of(block: bytes | None) -> tuple[float, float] | None:
-    """The pixels per inch, (across, down), that an EXIF block states; None where it states none."""
+    """Return the pixels per inch, (across, down), that an EXIF block states, or None."""
     try:
         exif = _parsed(block or b"")
         scale = {_INCHES: 1, _CENTIMETRES: CENTIMETRES_PER_INCH}[exif.get(ExifTags.Base.ResolutionUnit, _INCHES)]
@@ -87,20 +87,20 @@ def _parsed(block: bytes) -> Image.Exif:
 
 
 def xmp_without(packet: bytes, name: bytes) -> bytes:
-    """An XMP packet without the properties whose local name matches the pattern, whatever their prefix and case.
+    """Return an XMP packet without the properties whose local name matches a pattern, in any namespace and case.
 
-    XMP writes a property as an attribute or as an element, as the program pleases.
+    Programs write properties as attributes or as elements; both are removed.
     """
     attribute = rb"""\s[\w.-]+:%b\s*=\s*("[^"]*"|'[^']*')""" % name
-    element = rb"<([\w.-]+:%b)(?:\s[^<>]*)?(?:/>|>[^<]*</\1\s*>)" % name  # one with plain text, as all those asked for
+    element = rb"<([\w.-]+:%b)(?:\s[^<>]*)?(?:/>|>[^<]*</\1\s*>)" % name  # with plain text content, as in all uses here
     return re.sub(element, b"", re.sub(attribute, b"", packet, flags=re.I), flags=re.I)
 
 
 def xmp_without_companions(packet: bytes) -> bytes:
-    """An XMP packet without what announces further pictures beside the main one: they are not kept."""
+    """Return an XMP packet without the properties that announce further images, which are not kept."""
     names = {b"prefix": _COMPANIONS}
     attribute = rb"""\s%(prefix)b:[\w.-]+\s*=\s*("[^"]*"|'[^']*')""" % names
-    # One with anything inside but another of them: each pass takes the innermost away.
+    # An element that contains no other such element; each pass removes the innermost ones.
     element = (
         rb"<%(prefix)b:[\w.-]+(?:\s[^<>]*)?(?:/>|>[^<]*(?:<(?!/?%(prefix)b:)[^<]*)*</%(prefix)b:[\w.-]+\s*>)" % names
     )
@@ -111,7 +111,7 @@ def xmp_without_companions(packet: bytes) -> bytes:
 
 
 def xmp_without_gps(packet: bytes) -> bytes | None:
-    """An XMP packet without the location; None if that can't be told."""
+    """Return an XMP packet without the location; None if it can't be removed with certainty."""
     packet = xmp_without(packet, rb"GPS\w*")  # cameras' exif:GPSLatitude, drones' drone-dji:GpsLatitude
-    # Where one is left in a spelling unknown here, or the packet is not in UTF-8, the location counts for more.
+    # If an unknown spelling is left, or the packet is not UTF-8, privacy comes before the rest of the packet.
     return None if b"\0" in packet or b"gps" in packet.lower() else packet

@@ -1,6 +1,6 @@
-"""How close a picture is to its reference: PSNR, SSIM and the argmax-channel accuracy.
+"""Measures of how close an image is to its reference: PSNR, SSIM and argmax-channel accuracy.
 
-All take two float tensors of shape (N, C, H, W) with values in [0, 1] and return one value a picture, shape (N,).
+All take two float tensors of shape (N, C, H, W) with values in [0, 1] and return one value per image, shape (N,).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ SSIM_K1, SSIM_K2 = 0.01, 0.03
 
 
 def psnr(image: Tensor, reference: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB over all pixels and channels, peak 1; infinite for identical pictures."""
+    """Return the peak signal-to-noise ratio in dB over all pixels and channels; infinite for identical images."""
     return -10 * torch.log10((image - reference).square().flatten(1).mean(dim=1))
 
 
 def ssim(image: Tensor, reference: Tensor) -> Tensor:
-    """Structural similarity, at most 1, the mean over pixels and channels (Wang et al. 2004).
+    """Return the structural similarity (Wang et al. 2004), at most 1, averaged over pixels and channels.
 
-    The window is Gaussian, 11x11 with sigma 1.5, and only positions where it fits inside the picture count.
-    Raises ValueError where a side is shorter than the window.
+    The window is Gaussian, 11x11 with sigma 1.5, and used only where it fits inside the image. Raises ValueError if a
+    side is shorter than the window.
     """
     if min(image.shape[-2:]) < SSIM_WINDOW:
         size = tuple(image.shape[-2:])
-        raise ValueError(f"SSIM needs pictures of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, not {size}")
+        raise ValueError(f"SSIM needs images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, not {size}")
     maps = _smooth(torch.cat([image, reference, image**2, reference**2, image * reference], dim=1))
     mean_a, mean_b, square_a, square_b, product = maps.chunk(5, dim=1)
     variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
@@ -40,7 +40,7 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def _smooth(maps: Tensor) -> Tensor:
-    """Weigh each map with the Gaussian window, keeping only positions where it fits."""
+    """Filter each map with the Gaussian window, keeping only positions where it fits."""
     offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=maps.dtype, device=maps.device)
     window = torch.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
     window = window / window.sum()
@@ -51,9 +51,9 @@ def _smooth(maps: Tensor) -> Tensor:
 
 
 def argmax_channel_accuracy(image: Tensor, reference: Tensor) -> Tensor:
-    """The share of pixels whose largest channel is the right one, in [0, 1]; the first of equals counts as largest.
+    """Return the share of pixels, in [0, 1], whose largest channel is the same as in the reference.
 
-    It is what Keras calls categorical accuracy when the channels are taken for classes: a weak measure of a picture,
-    printed because the reference network's report ("86 % accuracy") uses it.
+    Of equal channels, the first counts as the largest. Keras calls this categorical accuracy, with channels as classes.
+    It says little about image quality, and is here because the reference network's report ("86 % accuracy") uses it.
     """
     return (image.argmax(dim=1) == reference.argmax(dim=1)).flatten(1).float().mean(dim=1)

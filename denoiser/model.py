@@ -1,4 +1,4 @@
-"""The networks: skip-connected denoising autoencoders with strided convolutions down and transposed convolutions up.
+"""The networks: denoising autoencoders with skip connections, strided convolutions down and transposed ones up.
 
 Tensors are float32 RGB, shape (N, 3, H, W), values in [0, 1]; sigma, the standard deviation of the noise, is on the
 same scale. Any H and W from 1 up is accepted and returned.
@@ -7,6 +7,7 @@ same scale. Any H and W from 1 up is accepted and returned.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -14,25 +15,25 @@ from torch import Tensor, nn
 
 from .errors import WeightsError
 
-MAX_WIDTH = 1024  # channels of one level; a config from the Hub that asks for more is refused
-MAX_LEVELS = 4  # a stride of 16, to which tiles are aligned
-MAX_BLOCKS = 64  # residual blocks of one level, likewise
-FADE_BELOW = 5 / 255  # sigma from which a steerable network takes its full effect
+MAX_WIDTH = 1024  # channels per level; configs that ask for more are refused
+MAX_LEVELS = 4  # a total stride of 16, to which tiles are aligned
+MAX_BLOCKS = 64  # residual blocks per level
+FADE_BELOW = 5 / 255  # sigma below which a steerable network fades out
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the weights need to be loaded: the shape of the network. Travels as config.json beside them.
+    """The shape of a network, stored as config.json beside its weights.
 
-    Raises WeightsError, naming the field, where a value can't be built.
+    Raises WeightsError, naming the field, for values that can't be built.
     """
 
     architecture: str = "residual"  # "residual" (ours, steerable) or "classic" (the reference network, blind only)
     widths: tuple[int, ...] = (64, 96, 128)  # channels per level (residual), per encoder layer (classic: six)
-    encoder_blocks: tuple[int, ...] = (2, 2, 4)  # residual blocks per level, the bottleneck last; classic: none
+    encoder_blocks: tuple[int, ...] = (2, 2, 4)  # residual blocks per level, bottleneck last; classic: none
     decoder_blocks: tuple[int, ...] = (2, 2)  # residual blocks per level on the way up, top level first
     normalization: str = "none"  # "none" or "batch"
-    dropout: float = 0.0  # share of activations dropped in training
+    dropout: float = 0.0  # probability, in training
     negative_slope: float = 0.1  # of the LeakyReLU
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class ModelConfig:
         }
         for name, valid in checks.items():
             if not valid:
-                raise WeightsError(f"Config field {name!r} is {getattr(self, name)!r}, which no network here can have.")
+                raise WeightsError(f"Config field {name!r} is {getattr(self, name)!r}, which is not supported.")
 
 
 NETWORKS = {  # by architecture
@@ -75,12 +76,12 @@ NETWORKS = {  # by architecture
 
 
 class DenoisingAutoencoder(nn.Module):
-    """A denoising autoencoder that takes any picture size and, if it is steerable, a noise level map.
+    """A denoising autoencoder for images of any size; a steerable one also takes a noise level map.
 
     A steerable network returns `noisy - f(noisy, sigma)`, where f predicts the noise (residual learning: DnCNN, Zhang
-    et al. 2017) and fades out below a level of 5, so that sigma = 0 is the identity by construction. Where no sigma is
-    given, a small estimator predicts it per pixel from the noisy picture, which makes the network blind (the scheme of
-    two networks is CBDNet's, Guo et al. 2019; the noise level map as an input is FFDNet's, Zhang et al. 2018).
+    et al. 2017) and fades out below a level of 5, so that sigma = 0 is the identity by construction. Without a given
+    sigma, a small estimator predicts it per pixel from the noisy image, which makes the network blind. The pair of
+    networks follows CBDNet (Guo et al. 2019), and the noise level map as an input FFDNet (Zhang et al. 2018).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -93,7 +94,7 @@ class DenoisingAutoencoder(nn.Module):
 
     @property
     def steerable(self) -> bool:
-        """Whether the network takes a noise level; a classic one is blind only."""
+        """Whether the network takes a noise level; a classic one is only blind."""
         return self.estimator is not None
 
     def estimate_sigma(self, noisy: Tensor) -> Tensor:
@@ -105,25 +106,25 @@ class DenoisingAutoencoder(nn.Module):
     def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
         """Remove the noise: (N, 3, H, W) -> (N, 3, H, W), not clipped to [0, 1].
 
-        sigma, broadcastable to (N, 1, H, W), is the noise level map; None estimates it. Only for steerable networks.
+        sigma, broadcastable to (N, 1, H, W), is the noise level map, for steerable networks only; None estimates it.
         """
         assert sigma is None or self.steerable, "a classic network takes no noise level"
         height, width = noisy.shape[-2:]
         padded = pad_to_multiple(noisy, self.multiple)
-        if not self.steerable:
+        if self.estimator is None:
             return self.body(padded)[..., :height, :width]
         if sigma is None:
             sigma = self.estimator(padded)
         else:
             sigma = pad_to_multiple(sigma.expand(noisy.shape[0], 1, height, width), self.multiple)
-        # Centred and stretched to about unit variance, which the convolutions learn from several times faster.
+        # Centred and scaled to about unit variance, with which training converges several times faster.
         predicted_noise = self.body(4 * torch.cat([padded - 0.5, sigma], dim=1))
         strength = (sigma / FADE_BELOW).clamp(max=1)
         return (padded - strength * predicted_noise)[..., :height, :width]
 
 
 def pad_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
-    """Extend right and bottom by reflection, or by the edge where a picture is too small to be reflected."""
+    """Pad (..., H, W) right and bottom to multiples by reflection, or with the edge if the image is too small."""
     height, width = pixels.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
     if not (bottom or right):
@@ -136,7 +137,7 @@ class NoiseLevelEstimator(nn.Module):
     """Predicts sigma per pixel from windows of 57x57, at an eighth of the resolution: (N, 3, H, W) -> (N, 1, H, W)."""
 
     STRIDE = 8
-    MAX_SIGMA = 0.5  # noise of level 128 leaves nothing to see
+    MAX_SIGMA = 0.5  # level 128, where nothing is left to see
 
     def __init__(self, negative_slope: float) -> None:
         super().__init__()
@@ -155,7 +156,7 @@ class NoiseLevelEstimator(nn.Module):
             nn.Conv2d(64, 1, kernel_size=1),
         )
         initialize_kaiming(self, negative_slope)
-        nn.init.constant_(self.layers[-1].bias, -2.0)  # a level of 15: a start in the usual range
+        nn.init.constant_(self.layers[-1].get_parameter("bias"), -2.0)  # starts at a level of 15, in the usual range
 
     def forward(self, noisy: Tensor) -> Tensor:
         sigma = self.MAX_SIGMA * torch.sigmoid(self.layers(noisy))
@@ -163,11 +164,10 @@ class NoiseLevelEstimator(nn.Module):
 
 
 class ResidualBody(nn.Module):
-    """The default autoencoder: picture and noise level map (N, 4, H, W) -> the noise (N, 3, H, W).
+    """The default autoencoder: image and noise level map (N, 4, H, W) -> predicted noise (N, 3, H, W).
 
-    Nothing runs at full resolution: on a CPU that is where the time goes. The first convolution halves the picture,
-    the last transposed one doubles it (kernel 4, stride 2: each output pixel is covered evenly, so no checkerboard).
-    Skips between mirrored levels are added.
+    Nothing runs at full resolution, which is slow on CPUs: the first convolution halves it and the last transposed one
+    doubles it, with kernel 4 at stride 2, which causes no checkerboard pattern. Skip connections are added.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -180,14 +180,14 @@ class ResidualBody(nn.Module):
         self.decoder = nn.ModuleList(
             residual_blocks(width, count, config) for width, count in zip(widths, config.decoder_blocks, strict=False)
         )
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs)
         self.tail = nn.ConvTranspose2d(widths[0], 3, kernel_size=4, stride=2, padding=1)
         initialize_kaiming(self, config.negative_slope)
         for block in self.modules():
             if isinstance(block, ResidualBlock):
-                block.last_conv.weight.data.mul_(0.1)  # without normalisation, sums of full-size branches grow
+                block.last_conv.weight.data.mul_(0.1)  # without normalisation, sums of full branches grow
         nn.init.normal_(self.tail.weight, std=1e-4)  # starts as the identity: x - 0
 
     def forward(self, picture_and_map: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ class ResidualBody(nn.Module):
         features = self.encoder[-1](features)
         for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
             features = blocks(self.join(up(features), skips.pop()))
-        with torch.autocast(features.device.type, enabled=False):  # the noise is wanted finer than bfloat16 has it
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 is too coarse for the noise
             return self.tail(features.to(self.tail.weight.dtype))
 
     def join(self, upward: Tensor, skip: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class ResidualBody(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """features + conv(LeakyReLU(conv(features))), with normalisation and dropout where the config asks for them."""
+    """features + conv(LeakyReLU(conv(features))), with normalisation and dropout if the config asks for them."""
 
     def __init__(self, width: int, config: ModelConfig) -> None:
         super().__init__()
@@ -236,21 +236,21 @@ def residual_blocks(width: int, count: int, config: ModelConfig) -> nn.Sequentia
 
 
 def initialize_kaiming(module: nn.Module, negative_slope: float) -> None:
-    """Keep the variance from layer to layer (He et al. 2015), so that features start at the scale of the picture."""
+    """Initialize so that the variance stays the same from layer to layer (He et al. 2015)."""
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.get_parameter("bias"))
         if isinstance(layer, nn.Sequential):
-            for conv, following in zip(layer, layer[1:], strict=False):
+            for conv, following in pairwise(layer):
                 if isinstance(conv, nn.Conv2d) and isinstance(following, nn.LeakyReLU):
                     nn.init.kaiming_normal_(conv.weight, a=negative_slope)
 
 
 class ClassicBody(nn.Module):
-    """The reference network, kept exactly: (N, 3, H, W) -> (N, 3, H, W) in [0, 1], H and W multiples of 16.
+    """The reference network, unchanged: (N, 3, H, W) -> (N, 3, H, W) in [0, 1], for H and W in multiples of 16.
 
-    Every layer but the last is convolution -> LeakyReLU -> dropout -> batch norm; skips are concatenated.
+    Every layer but the last is convolution -> LeakyReLU -> dropout -> batch norm. Skip connections are concatenated.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -285,7 +285,7 @@ class ClassicBody(nn.Module):
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.orthogonal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+                nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(self, noisy: Tensor) -> Tensor:
         level0 = self.encode0(noisy)

@@ -1,4 +1,4 @@
-"""The formats that photos are written in: what each has room for, and what a photo loses on the way into it."""
+"""The formats that photos are written in, and the conversion of a photo to what a format can hold."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from .photo import Photo, to_8bit
 
 @dataclass(frozen=True)
 class Format:
-    """What a format has room for."""
+    """A format and what it can hold."""
 
-    name: str  # as Pillow calls it
-    options: dict[str, Any] = field(default_factory=dict)  # that Pillow writes it with
-    max_side: int | None = None  # the format's or its library's own limit
-    deep: bool = False  # 16 bits a channel
+    name: str  # in Pillow
+    options: dict[str, Any] = field(default_factory=dict)  # for Pillow's writer
+    max_side: int | None = None  # in pixels, of the format or its library
+    deep: bool = False  # 16 bits per channel
     alpha: bool = True
-    profiles: tuple[bool, ...] = (False, True)  # whether they are for grey
-    max_exif: int | None = None  # bytes; None: any
+    profiles: tuple[bool, ...] = (False, True)  # ICC profiles it takes: False for RGB, True for grey
+    max_exif: int | None = None  # bytes; None means no limit
     max_xmp: int | None = None
 
 
 _JPEG_OPTIONS = {"subsampling": "4:4:4", "quality": 95}
 _JPEG = Format("JPEG", _JPEG_OPTIONS, max_side=65_500, alpha=False, max_exif=65_533, max_xmp=65_502)
 _TIFF = Format("TIFF", deep=True)
-WRITE_FORMATS: dict[str, Format] = {  # by suffix
+WRITE_FORMATS: dict[str, Format] = {  # by file name suffix
     ".png": Format("PNG", deep=True),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".webp": Format(  # exact: keep the colour where alpha is 0
+    ".webp": Format(  # exact keeps the colour of transparent pixels
         "WEBP", {"lossless": True, "exact": True, "method": 0}, max_side=16_383, profiles=(False,)
     ),
     ".tif": _TIFF,
@@ -45,15 +45,17 @@ WRITE_FORMATS: dict[str, Format] = {  # by suffix
 
 
 def fit_to_format(photo: Photo, format: Format, name: str) -> Photo:
-    """The photo as the format can hold it, for a file of that name; its notes are what it lost by that.
+    """Convert a photo to what a format can hold; the notes of the result say what was lost. name is the file's name.
 
-    16 bits are rounded to 8, opaque alpha goes, colours whose profile has no place become sRGB, and metadata that has
-    none is left out. Raises ImageError for transparency, a size or a profile that doesn't fit.
+    As needed, 16 bits are rounded to 8, opaque alpha is dropped, colours are converted to sRGB if the format can't
+    store their profile, and metadata that doesn't fit is left out. Raises ImageError for transparency, a size or a
+    profile that the format can't hold.
     """
     if format.max_side and max(photo.height, photo.width) > format.max_side:
-        size = f"{photo.width}×{photo.height} pixels and {format.name} holds at most {format.max_side:,} a side"
+        size = f"{photo.width}×{photo.height} pixels and {format.name} holds at most {format.max_side:,} per side"
         raise ImageError(f"{name!r} can't be written: the photo is {size}. Save it as PNG or TIFF.")
-    pixels, alpha, notes = photo.pixels, photo.alpha, []
+    pixels, alpha = photo.pixels, photo.alpha
+    notes: list[str] = []
     if alpha is not None and not format.alpha:
         if alpha.min() < np.iinfo(alpha.dtype).max:
             raise ImageError(
@@ -76,12 +78,12 @@ def fit_to_format(photo: Photo, format: Format, name: str) -> Photo:
             pixels = converted
         profile = None
     exif, xmp, lost = _metadata_that_fits(photo, format, name)
-    notes = tuple(notes + lost)
-    return replace(photo, pixels=pixels, alpha=alpha, icc_profile=profile, exif=exif, xmp=xmp, notes=notes)
+    said = (*notes, *lost)
+    return replace(photo, pixels=pixels, alpha=alpha, icc_profile=profile, exif=exif, xmp=xmp, notes=said)
 
 
 def _metadata_that_fits(photo: Photo, format: Format, name: str) -> tuple[bytes | None, bytes | None, list[str]]:
-    """The EXIF and the XMP as far as the format has room for them, and what is said about the rest."""
+    """Return the EXIF and XMP that fit into the format, and sentences on what was left out."""
     exif, xmp, lost = photo.exif, photo.xmp, []
     if exif and format.max_exif is not None and len(exif) > format.max_exif:
         exif = exif_without_long_values(exif) if format.max_exif else None

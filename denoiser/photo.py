@@ -1,4 +1,4 @@
-"""A photo in memory: its pixels, and what its file said beside them."""
+"""A photo in memory: its pixels and metadata."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .metadata import exif_without_gps, xmp_without_gps
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A picture as it is meant to be seen, with what its file said beside the pixels.
+    """An upright image with the metadata of its file.
 
-    pixels: (H, W, 3) RGB or (H, W) grey; uint8 or uint16 over the full range; upright.
-    alpha: (H, W) of the same dtype, 0 = transparent; None where the file had none.
-    icc_profile: of the same colour space as the pixels; None stands for sRGB.
-    exif: an EXIF block without Orientation, since the pixels are upright already.
+    pixels: (H, W, 3) RGB or (H, W) grey; uint8 or uint16 over the full range.
+    alpha: (H, W) of the same dtype, 0 = transparent; None if there is none.
+    icc_profile: an ICC profile for the pixels; None means sRGB.
+    exif: an EXIF block without Orientation.
     xmp: an XMP packet without Orientation.
-    is_part: whether its file holds more (frames, pages, layers, a film), so that it can't stand for the file.
-    notes: what of the file is not in the photo, each in a sentence for the person who gave the file.
+    is_part: whether the file holds more (frames, pages, layers, a video) that overwriting it would lose.
+    notes: sentences for the user on what was left out of the photo.
 
-    Raises ImageError where pixels or alpha are anything else.
+    Raises ImageError if pixels or alpha have another shape or dtype.
     """
 
     pixels: np.ndarray
@@ -53,24 +53,26 @@ class Photo:
 
     @property
     def bit_depth(self) -> int:
-        """Bits a channel: 8 or 16."""
+        """Bits per channel: 8 or 16."""
         return self.pixels.dtype.itemsize * 8
 
     def with_pixels(self, pixels: np.ndarray) -> Photo:
-        """The same photo with other pixels of the same height and width; raises ImageError where they differ."""
+        """Return the photo with other pixels. Raises ImageError unless height and width are the same."""
         if pixels.shape[:2] != self.pixels.shape[:2]:
-            raise ImageError(f"The new pixels must be {self.pixels.shape[:2]} high and wide, not {pixels.shape[:2]}.")
+            raise ImageError(
+                f"The new pixels must have height and width {self.pixels.shape[:2]}, not {pixels.shape[:2]}."
+            )
         return replace(self, pixels=pixels)
 
     def without_location(self) -> Photo:
-        """The same photo without the GPS data of its EXIF and XMP; the rest of both stays.
+        """Return the photo without the GPS data in its EXIF and XMP.
 
-        A block that can't be parsed goes as a whole. Place names that a person typed in are not looked for.
+        A block that can't be parsed is removed whole. Place names that a person typed in are not removed.
         """
         exif, xmp = self.exif and exif_without_gps(self.exif), self.xmp and xmp_without_gps(self.xmp)
         return replace(self, exif=exif, xmp=xmp)
 
 
 def to_8bit(samples: np.ndarray) -> np.ndarray:
-    """uint16 samples of any shape, rounded to uint8."""
+    """Round uint16 samples of any shape to uint8."""
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The directories of TIFF files and EXIF blocks, looked through before any library reads them."""
+"""Checks the directories of TIFF files and EXIF blocks before any library reads them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import BinaryIO, NamedTuple
 from .errors import ImageError
 from .header_budget import REMOVE, check_parts, check_size, check_used
 
-MAX_VALUES = 1 << 20  # numbers in one tag: an object each, in Python
+MAX_VALUES = 1 << 20  # numbers in one tag; each becomes a Python object
 MAX_SAMPLES = 400_000_000  # 100 megapixels with alpha
-MAX_TILE_SAMPLES = 1 << 26  # of a tile where the whole picture is smaller: 4096×4096 pixels
-LONG_TAG_BYTES = 1 << 16  # what takes more is no EXIF: layers, previews
+MAX_TILE_SAMPLES = 1 << 26  # of a tile of a smaller image: 4096×4096 pixels of 4 samples
+LONG_TAG_BYTES = 1 << 16  # longer values are layers or previews rather than EXIF
 
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")  # as Pillow has them
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")  # all that Pillow accepts
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_STAY_BYTES = (1, 2, 7)  # types that no library takes apart
+_STAY_BYTES = (1, 2, 7)  # types that libraries keep as bytes
 _INTEGERS = {3: "H", 4: "L", 13: "L", 16: "Q"}
 _EXIF_POINTERS = (0x8769, 0x8825, 0xA005)
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, _LAYERS = 254, 256, 257, 277, 322, 323, 37724
@@ -27,13 +27,13 @@ _REDUCED_OR_MASK = 0b101  # of SUBFILE_TYPE
 class _Tag(NamedTuple):
     number: int
     type: int
-    count: int
-    bytes: int  # that it takes beside its entry, as far as they are in the file
-    value: int | None  # where it is a single integer
+    values: int  # how many
+    bytes: int  # outside its entry; 0 if they are not in the file
+    value: int | None  # of a single integer
 
 
 def check_exif(block: bytes, name: str) -> None:
-    """Look through an EXIF block before it is parsed. Raises ImageError for what no photo needs."""
+    """Check an EXIF block before it is parsed. Raises ImageError if it holds more than any photo needs."""
     while block.startswith(b"Exif\0\0"):
         block = block[6:]
     check_size(len(block), name)
@@ -42,9 +42,9 @@ def check_exif(block: bytes, name: str) -> None:
 
 
 def check_tiff(file: BinaryIO, size: int, name: str) -> tuple[str, frozenset[int]]:
-    """Look through a TIFF of so many bytes, which the file stands at. Raises ImageError for what no photo needs.
+    """Check a TIFF of `size` bytes at the start of `file`. Raises ImageError if it requests more than any photo needs.
 
-    Returns what it holds beside its first page ("pages", "layers" or nothing), and the tags of that which are far too
+    Returns what it holds besides its first page ("pages", "layers" or ""), and the tags of that page that are far too
     long for EXIF.
     """
     pages: list[dict[int, _Tag]] = []
@@ -52,17 +52,17 @@ def check_tiff(file: BinaryIO, size: int, name: str) -> tuple[str, frozenset[int
     for is_page, tags in _checked_directories(file, size, name):
         if is_page:
             pages.append({tag.number: tag for tag in tags})
-        elif len(pages) == 1:  # the EXIF of the first page; that of the others is never read
+        elif len(pages) == 1:  # EXIF of the first page; that of other pages is never read
             aside += sum(tag.bytes for tag in tags)
     check_size(aside, name)
     first, *others = pages or [{}]
     width, height, samples = (_value(first, number, 1) for number in (_WIDTH, _HEIGHT, _SAMPLES))
     if width * height * samples > MAX_SAMPLES:
-        raise ImageError(f"{name!r} has {width}×{height} pixels of {samples} samples, too many. Make it smaller first.")
+        raise ImageError(f"{name!r} has {width}×{height} pixels of {samples} samples, too many. Scale it down first.")
     tile = _value(first, _TILE_WIDTH, 1) * _value(first, _TILE_HEIGHT, 1) * samples
     if tile > max((width + 16) * (height + 16) * samples, MAX_TILE_SAMPLES):  # tiles are rounded up to 16 pixels
         raise ImageError(
-            f"{name!r} is damaged: its tiles are far larger than its {width}×{height} pixels. Export it anew."
+            f"{name!r} is damaged: its tiles are far larger than its {width}×{height} pixels. Export it again."
         )
     more = "layers" if _LAYERS in first else ""
     if not all(_value(page, _SUBFILE_TYPE, 0) & _REDUCED_OR_MASK for page in others):
@@ -76,20 +76,20 @@ def _value(tags: dict[int, _Tag], number: int, default: int) -> int:
 
 
 def _checked_directories(block: BinaryIO, size: int, name: str) -> Iterator[tuple[bool, list[_Tag]]]:
-    """The directories of a TIFF or EXIF block. They have to fit into it, each beside the others."""
+    """Yield (is a page, tags) for each directory, and check that all fit into the block without overlapping."""
     used = parts = 0
     for is_page, tags in _directories(block, size):
         used += sum(tag.bytes + 12 for tag in tags)
         parts += len(tags) + 1
         check_parts(parts, name)
         check_used(used, size, name)
-        if any(tag.bytes and tag.count > MAX_VALUES and tag.type not in _STAY_BYTES for tag in tags):
+        if any(tag.bytes and tag.values > MAX_VALUES and tag.type not in _STAY_BYTES for tag in tags):
             raise ImageError(f"{name!r} has a tag of over {MAX_VALUES:,} numbers. {REMOVE}")
         yield is_page, tags
 
 
 def _directories(block: BinaryIO, size: int) -> Iterator[tuple[bool, list[_Tag]]]:
-    """Each directory that can be reached, once: (whether it is a page's, its tags), a page's before its EXIF ones."""
+    """Yield (is a page, tags) for each reachable directory, once; pages come before their EXIF directories."""
     head = block.read(16)
     if head[:4] not in TIFF_MAGIC or len(head) < 8:
         return

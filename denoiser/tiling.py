@@ -1,4 +1,4 @@
-"""Run a function over a picture of any size in bounded memory, tile by tile."""
+"""Apply a function to an image of any size tile by tile, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-TILE = 1024  # side of the part of the result that one tile gives
-OVERLAP = 96  # context on each side of it; beyond that the networks see changes of less than 1/255
-ALIGNMENT = 16  # tiles start at multiples of this, so that strided convolutions fall as they do on the whole picture
+TILE = 1024  # side of the part of the result that one tile covers, in pixels
+OVERLAP = 96  # context on each side in pixels; anything further away changes the networks' output by less than 1/255
+ALIGNMENT = 16  # tiles start at multiples of this, where strided convolutions sample as on the whole image
 
 Progress = Callable[[int, int], None]  # called with (tiles done, tiles in all)
 Result = TypeVar("Result")
-Steps = Generator[tuple[int, int], None, Result]  # yields the same after each tile; returns a result
+Steps = Generator[tuple[int, int], None, Result]  # yields (tiles done, tiles in all) after each tile; returns a result
 
 
 def tiled(
@@ -24,17 +24,17 @@ def tiled(
     overlap: int = OVERLAP,
     on_progress: Progress | None = None,
 ) -> Tensor:
-    """Apply fn, which keeps height and width, to (N, C, H, W) pixels of any type; equals fn(pixels) but for rounding.
+    """Apply fn, which keeps height and width, to (N, C, H, W) pixels of any dtype; equals fn(pixels) up to rounding.
 
-    fn sees each tile with `overlap` more pixels on every side that has them; only the tile itself is kept. Both sizes
-    are multiples of ALIGNMENT. on_progress is called after each tile and may raise to stop. Returns (N, C', H, W) of
-    whatever type and channel count fn returns.
+    fn gets each tile with `overlap` pixels of context on every side where the image has them; only the tile itself is
+    kept. tile and overlap are multiples of ALIGNMENT. on_progress is called with (tiles done, tiles in all) after each
+    tile, and may raise to stop. Returns (N, C', H, W) with the dtype and channels that fn returns.
     """
     return drain(tile_by_tile(fn, pixels, tile, overlap), on_progress)
 
 
 def drain(steps: Steps[Result], on_progress: Progress | None = None) -> Result:
-    """Run to the end and return the result, calling on_progress, which may raise to stop, at every step."""
+    """Run a generator to its end and return its result, calling on_progress (which may raise to stop) at each step."""
     while True:
         try:
             done = next(steps)
@@ -47,11 +47,11 @@ def drain(steps: Steps[Result], on_progress: Progress | None = None) -> Result:
 def tile_by_tile(
     fn: Callable[[Tensor], Tensor], pixels: Tensor, tile: int = TILE, overlap: int = OVERLAP
 ) -> Steps[Tensor]:
-    """What `tiled` does, as a generator that can be closed between two tiles, and resumed in any thread."""
+    """Do the same as `tiled`, as a generator that can be closed between two tiles and resumed in any thread."""
     assert tile > 0 and tile % ALIGNMENT == 0 and overlap >= 0 and overlap % ALIGNMENT == 0
     height, width = pixels.shape[-2:]
     windows = [(rows, columns) for rows in _spans(height, tile) for columns in _spans(width, tile)]
-    result = None
+    result: Tensor | None = None
     for done, ((top, bottom), (left, right)) in enumerate(windows, start=1):
         first_row, first_column = max(0, top - overlap), max(0, left - overlap)
         part = fn(pixels[..., first_row : bottom + overlap, first_column : right + overlap])
@@ -63,11 +63,12 @@ def tile_by_tile(
         columns = slice(left - first_column, right - first_column)
         result[..., top:bottom, left:right] = part[..., rows, columns]
         yield done, len(windows)
+    assert result is not None, "the image has no pixels"
     return result
 
 
 def _spans(length: int, tile: int) -> list[tuple[int, int]]:
-    """Split a side into even, aligned spans no longer than a tile, so that no last tile is a sliver."""
+    """Split a side into even, aligned spans no longer than a tile, so that the last one is not a sliver."""
     count = -(-length // tile)
     step = -(-length // (count * ALIGNMENT)) * ALIGNMENT
     return [(start, min(start + step, length)) for start in range(0, length, step)]

@@ -1,7 +1,6 @@
-"""Model folders: config.json + model.safetensors (+ README.md, results.json), on disk or as a Hub repository.
+"""Model folders: config.json and model.safetensors (and README.md, results.json), on disk or in a Hub repository.
 
-A folder here and a repository there have the same files, and one loader reads both. Only safetensors are read or
-written, never a pickle.
+Both contain the same files and are read by the same loader. Only safetensors files are read or written, never pickles.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from .version import __version__
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT = "photo-denoiser/1"
 PACKAGE = Path(__file__).resolve().parent
-# The models that come with the checkout, or inside the installed package, by their names.
+# The bundled models, in the checkout or inside the installed package.
 BUNDLED = PACKAGE.parent / "weights" if (PACKAGE.parent / "app.py").is_file() else PACKAGE / "bundled"
-DEFAULT = "photo"  # the one of them that serves wherever none is named
+DEFAULT = "photo"  # the bundled model used if none is named
 
 LIMITS = {CONFIG_FILE: 1 << 20, WEIGHTS_FILE: 512 << 20}  # bytes
-LICENSE = "apache-2.0"  # of weights that this project makes from nothing
-PLAIN_GIT_BYTES = 10_000_000  # a Space's plain git takes no larger file: above it, kernels are stored as int8
-SCALE = ".int8_scale"  # the tensor beside an int8 kernel: float32, one for each slice of the first dimension
+LICENSE = "apache-2.0"  # of weights trained from scratch by this project
+PLAIN_GIT_BYTES = 10_000_000  # Spaces refuse larger files in plain git, so larger models have kernels in int8
+SCALE = ".int8_scale"  # suffix of the float32 tensor beside an int8 kernel, with one scale per output slice
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,22 @@ class Weights:
 
     model: DenoisingAutoencoder
     source: str  # the folder's name or the Hub repository
-    revision: str | None = None  # what was asked of the Hub
-    license: str = ""  # as config.json has it; empty where it says nothing
-    version: str = ""  # of the project that trained them; empty where config.json says nothing
-    training: dict[str, Any] = field(default_factory=dict)  # how it was trained: facts for people, not for code
+    revision: str | None = None  # as requested from the Hub
+    license: str = ""  # as in config.json; empty if not stated
+    version: str = ""  # of the project that trained them; empty if not stated
+    training: dict[str, Any] = field(default_factory=dict)  # how it was trained, for information only
 
 
 def load_weights(source: str | Path = DEFAULT, revision: str | None = None) -> Weights:
-    """Load a bundled network by its name, or one from a model folder or a Hub repository ("user/name" at a revision).
+    """Load a network: a bundled one by name, or from a model folder or a Hub repository ("user/name").
 
-    The network is in eval mode on the CPU, in float32. Raises WeightsError where the folder or repository is missing,
-    incomplete or not one of ours, or where the Hub can't be reached.
+    revision is a branch, tag or commit of the repository. The network is in eval mode on the CPU, in float32. Raises
+    WeightsError if the folder or repository is missing, incomplete or not in this project's format, or if the Hub can't
+    be reached.
     """
     if folder := model_folder(source):
         if revision is not None:
-            raise WeightsError(f"{folder.name!r} is a folder; only a Hub repository has a revision ({revision!r}).")
+            raise WeightsError(f"{folder.name!r} is a folder. Only Hub repositories have a revision ({revision!r}).")
         return _load(folder / CONFIG_FILE, folder / WEIGHTS_FILE, folder.name, None)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise WeightsError(
@@ -67,32 +67,32 @@ def load_weights(source: str | Path = DEFAULT, revision: str | None = None) -> W
 
 
 def bundled_names() -> list[str]:
-    """The names of the models that come with the checkout."""
+    """Return the names of the bundled models."""
     return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
 
 
 def model_folder(source: str | Path) -> Path | None:
-    """The folder that a source means: that of a bundled model by its name, else one on the disk; None if neither.
+    """Return the folder of a bundled model or of a path; None if the source is neither.
 
-    A bundled name comes first. A folder of that name in the current directory is meant by ./name, or by a Path.
+    Bundled names take precedence; to load a folder of the same name, pass ./name or a Path.
     """
     if isinstance(source, str) and source in bundled_names():
         return BUNDLED / source
     try:
         return Path(source).resolve() if str(source) and Path(source).is_dir() else None
-    except (OSError, ValueError, TypeError):  # no possible file name
+    except (OSError, ValueError, TypeError):  # not a possible file name
         return None
 
 
 def save_weights(
     model: DenoisingAutoencoder, folder: str | Path, training: dict[str, Any] | None = None, license: str = LICENSE
 ) -> None:
-    """Write config.json and model.safetensors; the folder is made if it isn't there.
+    """Write config.json and model.safetensors into a folder, which is created if needed.
 
-    license is one by the Hub's name for it; weights that began as others' are under theirs, empty where nobody said so.
-    Floats are stored as float16. Where that would exceed what plain git carries to a Space, convolution kernels are
-    stored as int8 instead, with one scale for each slice along their first dimension. Raises WeightsError for values
-    that float16 can't hold, or where the file can't be written.
+    license is the Hub's identifier of a licence. Weights fine-tuned from others keep the licence of those, or "" if it
+    is not known. Floats are stored as float16. If the file would exceed PLAIN_GIT_BYTES, convolution kernels are stored
+    as int8 instead, with one scale for each slice along the first dimension. Raises WeightsError for values that
+    float16 can't hold, or if the files can't be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def save_weights(
         "training": training or {},
     }
     partial = {name: folder / (name + ".partial") for name in (CONFIG_FILE, WEIGHTS_FILE)}
-    try:  # both, before the ones that are there make room
+    try:  # both are written before either old file is replaced
         partial[CONFIG_FILE].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         save_file(stored, partial[WEIGHTS_FILE], metadata={"format": "pt"})
     except (OSError, SafetensorError) as error:
@@ -131,8 +131,8 @@ def _to_int8(kernel: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _download(repo: str, revision: str | None) -> tuple[Path, Path]:
-    """The two files of one commit, in the client's cache: whatever is pushed meanwhile, they belong together."""
-    where = f"{repo!r} at revision {revision!r}" if revision else f"{repo!r}"
+    """Download both files of the same commit, whatever is pushed in the meantime; return their paths in the cache."""
+    where = f"{repo!r} at revision {revision!r}" if revision else repr(repo)
     name = CONFIG_FILE
     try:
         config = Path(hf_hub_download(repo, name, revision=revision))
@@ -143,7 +143,7 @@ def _download(repo: str, revision: str | None) -> tuple[Path, Path]:
     except WeightsError:
         raise
     except GatedRepoError as error:
-        raise WeightsError(f"The Hub repository {where} is gated. Ask for access there and set HF_TOKEN.") from error
+        raise WeightsError(f"The Hub repository {where} is gated. Request access there and set HF_TOKEN.") from error
     except RevisionNotFoundError as error:
         raise WeightsError(f"The Hub repository {repo!r} has no revision {revision!r}.") from error
     except RepositoryNotFoundError as error:
@@ -152,18 +152,18 @@ def _download(repo: str, revision: str | None) -> tuple[Path, Path]:
     except FileNotFoundError as error:  # LocalEntryNotFoundError: no network, and nothing in the cache
         raise WeightsError(f"The Hub can't be reached and {where} is not in the cache.") from error
     except EntryNotFoundError as error:
-        raise WeightsError(f"The Hub repository {where} has no {name}: it is no model of this project.") from error
-    except Exception as error:  # the client lets several HTTP libraries' errors through
+        raise WeightsError(f"The Hub repository {where} has no {name}. It is not a model of this project.") from error
+    except Exception as error:  # the client raises errors of several HTTP libraries
         raise WeightsError(f"{name} could not be fetched from {where} ({type(error).__name__}).") from error
 
 
 def _load(config_path: Path, tensors_path: Path, source: str, revision: str | None) -> Weights:
     for path in (config_path, tensors_path):
         if not path.is_file():
-            raise WeightsError(f"{source} has no {path.name}: it is no model of this project.")
+            raise WeightsError(f"{source} has no {path.name}. It is not a model of this project.")
         _check_size(path.name, source, path.stat().st_size, LIMITS[path.name])
     config, about = _read_config(config_path, source)
-    with torch.device("meta"):  # no memory until the file has proved to fit
+    with torch.device("meta"):  # no memory is used until the file is known to fit
         model = DenoisingAutoencoder(config).eval()
     try:
         stored = load_file(tensors_path)
@@ -186,7 +186,9 @@ def _read_config(path: Path, source: str) -> tuple[ModelConfig, dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{CONFIG_FILE} of {source} is not JSON.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("model"), dict):
-        raise WeightsError(f"{CONFIG_FILE} of {source} doesn't say format {FORMAT!r}: it is no model of this project.")
+        raise WeightsError(
+            f"{CONFIG_FILE} of {source} doesn't say format {FORMAT!r}. It is not a model of this project."
+        )
     known = {item.name for item in fields(ModelConfig)}
     given = set(config["model"])
     if given != known:
@@ -199,7 +201,7 @@ def _read_config(path: Path, source: str) -> tuple[ModelConfig, dict[str, Any]]:
 
 
 def _check(stored: dict[str, Tensor], model: DenoisingAutoencoder, source: str) -> None:
-    """Raise WeightsError unless these decode to exactly the tensors of the network, of their shapes and types."""
+    """Raise WeightsError unless the stored tensors have exactly the names, shapes and dtypes of the network."""
     expected = model.state_dict()
     for name in sorted(set(expected) | {name for name in stored if not name.endswith(SCALE)}):
         if name not in stored or name not in expected:
@@ -212,23 +214,23 @@ def _check(stored: dict[str, Tensor], model: DenoisingAutoencoder, source: str) 
 
 
 def _decode(stored: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Back to float32, which has to be finite: float16 as it is, int8 times its scale."""
+    """Convert stored tensors to float32: float16 directly, int8 times its scale. Raises WeightsError if not finite."""
     scales = {name: stored.pop(name) for name in list(stored) if name.endswith(SCALE)}
     state = {}
     for name, tensor in stored.items():
         if tensor.dtype == torch.int8:
             scale = scales.pop(name + SCALE, None)
-            fits = scale is not None and scale.dtype == torch.float32 and tensor.dim() == 4
-            if not fits or scale.shape != (tensor.shape[0], 1, 1, 1):
-                raise WeightsError(f"{WEIGHTS_FILE} of {source}: int8 tensor {name!r} has no scale that fits it.")
+            shape = (tensor.shape[0], 1, 1, 1) if tensor.dim() == 4 else None
+            if scale is None or scale.dtype != torch.float32 or scale.shape != shape:
+                raise WeightsError(f"{WEIGHTS_FILE} of {source}: int8 tensor {name!r} has no matching scale.")
             tensor = tensor * scale
         state[name] = tensor.float() if tensor.is_floating_point() else tensor
         if not state[name].isfinite().all():
             raise WeightsError(f"{WEIGHTS_FILE} of {source}: tensor {name!r} holds NaN or infinite values.")
     if scales:
-        raise WeightsError(f"{WEIGHTS_FILE} of {source}: {sorted(scales)[0]!r} belongs to no int8 tensor.")
+        raise WeightsError(f"{WEIGHTS_FILE} of {source}: {sorted(scales)[0]!r} has no int8 tensor.")
     return state
 
 
 def _presence(found: bool) -> str:
-    return "not one of the network that config.json describes" if found else "missing"
+    return "not part of the network that config.json describes" if found else "missing"

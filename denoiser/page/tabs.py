@@ -197,8 +197,8 @@ def clean_tab(model: Denoiser, service: Service) -> None:
         before = denoiser.compare(noisy, photo)
         yield None
         table = score_table(before, denoiser.compare(result.clean, photo))
-        size = f"{photo.width}×{photo.height} pixels"
-        yield shown, f"{table}\n\nNoise added: {level:g}, estimated: {result.level:.1f}. {size}."
+        levels = f"Noise added: {level:g}, estimated: {result.level:.1f}"
+        yield shown, f"{table}\n\nHigher scores are better. {levels}. {photo.width}×{photo.height} pixels."
 
     callback = photo_callback(service.network, run)
     button.click(

@@ -215,7 +215,7 @@ def test_a_file_of_which_only_a_part_is_read_is_never_replaced_by_it(tmp_path, s
     (tmp_path / f"link.{suffix}").symlink_to(path)
     for inputs, output in (([path], path), ([tmp_path], tmp_path), ([path], tmp_path / f"link.{suffix}")):
         assert main([*map(str, inputs), "-o", str(output), "--overwrite", "--level", "0"]) == 1
-        assert "is not replaced, since it would be cut. Only the first" in lines_of(capsys)[0]
+        assert "is not replaced, because part of it would be lost. Only the first" in lines_of(capsys)[0]
         assert path.read_bytes() == before
     assert main([str(path), "-o", str(tmp_path / "first.png"), "--overwrite", "--level", "0"]) == 0
     assert lines_of(capsys)[0].startswith(f"note: Only the first {'page' if suffix == 'tif' else 'frame'} of 'x.")
@@ -244,7 +244,7 @@ def test_a_signal_ends_the_work_in_one_line_and_leaves_nothing_behind(
 
     monkeypatch.setattr(place, stop)
     assert main([str(tmp_path), "-o", str(tmp_path), "--overwrite"]) == 128 + number
-    assert lines_of(capsys) == ["stopped; the photos that are finished are whole, the others are as they were"]
+    assert lines_of(capsys) == ["stopped; finished photos are complete, the others are unchanged"]
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
 

@@ -105,7 +105,7 @@ def test_16_bit_colours_are_named_too(tmp_path):
 def test_hdr_is_refused_in_words(tmp_path, suffix, transfer, name):
     path = tmp_path / f"x.{suffix}"
     png(path, PIXELS, (b"cICP", bytes([9, transfer, 0, 1]))) if suffix == "png" else nclx(path, 9, transfer)
-    with pytest.raises(ImageError, match=rf"'x\.{suffix}' is an HDR picture \({name}\).*standard range"):
+    with pytest.raises(ImageError, match=rf"'x\.{suffix}' is an HDR image \({name}\).*standard range"):
         open_image(path)
 
 
@@ -211,7 +211,7 @@ def test_a_long_profile_that_is_written_is_read_again(tmp_path, suffix, size):
 def test_a_profile_beyond_all_measure_is_refused_by_name(tmp_path):
     profile = SRGB + bytes(colour.MAX_PROFILE_BYTES)
     Image.fromarray(PIXELS).save(tmp_path / "x.tif", icc_profile=profile)
-    with pytest.raises(ImageError, match="colour profile of 8 MiB; up to 8 are taken"):
+    with pytest.raises(ImageError, match="colour profile of 8 MiB; up to 8 are accepted"):
         open_image(tmp_path / "x.tif")
     with pytest.raises(ImageError, match="colour profile"):
         save_image(Photo(PIXELS, icc_profile=profile), tmp_path / "out.png")

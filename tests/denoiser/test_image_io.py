@@ -246,13 +246,13 @@ def several(path):
     [
         *((f"x.{suffix}", "first frame") for suffix in ("gif", "webp", "png", "avif")),
         ("x.tif", "first page"),
-        *((f"x.{suffix}", "main picture") for suffix in ("mpo", "heic")),
+        *((f"x.{suffix}", "main image") for suffix in ("mpo", "heic")),
     ],
 )
 def test_that_a_file_holds_more_pictures_is_said(tmp_path, name, what):
     photo = open_image(several(tmp_path / name))
     assert photo.pixels.min() > 250
-    assert photo.is_part and photo.notes == (f"Only the {what} of {name!r} was taken; it holds more.",)
+    assert photo.is_part and photo.notes == (f"Only the {what} of {name!r} was read; it has more.",)
     assert photo.with_pixels(photo.pixels).is_part
     Image.new("RGB", (64, 48)).save(tmp_path / "single.png")
     assert not open_image(tmp_path / "single.png").is_part
@@ -261,7 +261,7 @@ def test_that_a_file_holds_more_pictures_is_said(tmp_path, name, what):
 def test_thumbnails_are_no_further_pictures(tmp_path):
     data = several(tmp_path / "x.mpo").read_bytes()
     second = data.index(b"MPF\0") + 4 + 8 + 2 + 3 * 12 + 4 + 16  # behind a directory of three tags, and the first one
-    assert data[second - 16 : second - 12] == struct.pack("<L", 0x030000)  # the main picture
+    assert data[second - 16 : second - 12] == struct.pack("<L", 0x030000)  # the main image
     (tmp_path / "x.jpg").write_bytes(data[:second] + struct.pack("<L", 0x010001) + data[second + 4 :])
     with tifffile.TiffWriter(tmp_path / "x.tif") as file:
         file.write(noise(48, 64, 3), photometric="rgb")
@@ -302,7 +302,7 @@ def encoded(format, mode="RGB", scale=1):
         ("nothing.jpg", b"", "empty"),
         ("text.jpg", b"Dear diary, today I took a photo.", "not a JPEG"),
         ("photo.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "damaged"),
-        ("text.heic", b"Dear diary, today I took a photo.", "HEIC picture"),
+        ("text.heic", b"Dear diary, today I took a photo.", "HEIC image"),
         ("photo.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         ("photo.dng", encoded("TIFF"), "RAW"),
         ("drawing.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a JPEG"),
@@ -419,7 +419,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
 
 @pytest.mark.parametrize("quality", ["90", 90.5, 0, 101, True, float("nan")])
 def test_a_quality_that_is_none_is_refused(tmp_path, quality):
-    with pytest.raises(ImageError, match="quality is a whole number from 1 to 100"):
+    with pytest.raises(ImageError, match="quality must be a whole number from 1 to 100"):
         save_image(Photo(noise(6, 9)), tmp_path / "x.jpg", quality=quality)
 
 
@@ -433,7 +433,7 @@ def test_a_quality_may_be_numpys(tmp_path, suffix):
 def test_what_is_no_path_is_refused():
     for use in (open_image, image_size, lambda path: save_image(Photo(noise(6, 9)), path)):
         for path in (None, 3, b"x.png"):
-            with pytest.raises(ImageError, match="path is text or a Path"):
+            with pytest.raises(ImageError, match="path of a photo must be a string or a Path"):
                 use(path)
 
 

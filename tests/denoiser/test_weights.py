@@ -186,10 +186,10 @@ DAMAGE = {  # what is done to a good folder -> what the message says
         lambda f: edit_model(f, widths=[8, 12, 18]),
         r"is torch.float32 \(16,\), expected torch.float32 \(18,\)",
     ),
-    "fewer blocks": (lambda f: edit_model(f, encoder_blocks=[1, 1, 0]), "not one of the network"),
+    "fewer blocks": (lambda f: edit_model(f, encoder_blocks=[1, 1, 0]), "not part of the network"),
     "more blocks": (lambda f: edit_model(f, encoder_blocks=[1, 1, 2]), "is missing"),
     "tensor missing": (lambda f: edit_tensors(f, body__tail__bias=...), f"{BIAS}' is missing"),
-    "tensor extra": (lambda f: edit_tensors(f, extra=torch.zeros(1)), "'extra' is not one of the network"),
+    "tensor extra": (lambda f: edit_tensors(f, extra=torch.zeros(1)), "'extra' is not part of the network"),
     "tensor misshapen": (
         lambda f: edit_tensors(f, body__tail__bias=torch.zeros(4)),
         r"is torch.float32 \(4,\), expected torch.float32 \(3,\)",
@@ -304,7 +304,7 @@ def test_tensors_that_are_not_the_networks_are_refused_before_they_grow(folder):
     assert SCALE == ".int8_scale"
 
     def load():
-        with pytest.raises(WeightsError, match="'extra' is not one of the network"):
+        with pytest.raises(WeightsError, match="'extra' is not part of the network"):
             load_weights(folder)
 
     assert peak_of(load)[1] < 100 << 20

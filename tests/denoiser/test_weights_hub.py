@@ -126,7 +126,7 @@ def test_a_download_that_is_cut_is_never_used(hub, repo, tmp_path, monkeypatch):
         ({WEIGHTS_FILE: None}, f"has no {WEIGHTS_FILE}"),
         ({CONFIG_FILE: None}, f"has no {CONFIG_FILE}"),
         ({CONFIG_FILE: b"{}"}, "doesn't say format"),
-        ({CONFIG_FILE: json.dumps({"model_type": "bert"}).encode()}, "no model of this project"),
+        ({CONFIG_FILE: json.dumps({"model_type": "bert"}).encode()}, "not a model of this project"),
         ({WEIGHTS_FILE: b"\x80\x04pickle\0"}, "not a safetensors file"),
     ],
     ids=["no tensors", "no config", "empty config", "another project's", "a pickle"],
