@@ -92,6 +92,7 @@ def test_a_module_of_denoiser_imports_from_layers_below_its_own(path):
     assert {name for name in own if depth[name] >= depth[path.stem]} == set()
 
 
+@pytest.mark.slow
 def test_the_library_does_without_gradio():
     subprocess.run([sys.executable, "-c", "import denoiser, sys; sys.exit('gradio' in sys.modules)"], check=True)
 

@@ -538,6 +538,7 @@ def test_scores_by_bands_are_those_of_the_whole(shape, part, monkeypatch):
         assert scores["ssim"] == pytest.approx(float(metrics.ssim(*pair)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_comparing_takes_no_more_memory_for_larger_photos(photo_pixels):
     reference = Photo(np.tile(photo_pixels, (12, 14, 1)))  # 6 megapixels
     noisy = add_noise(reference, 25)
