@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -181,15 +182,15 @@ def test_the_learning_rate_rises_and_then_falls_along_half_a_cosine(step, progre
     assert loop.learning_rate(config, step, progress) == pytest.approx(2e-3 * expected)
 
 
-@pytest.mark.parametrize("steps", [40, 200, 2000])
-@pytest.mark.parametrize("warmup_steps", [1, 500, 100_000])
-def test_however_short_a_run_is_it_reaches_its_peak_early_and_rises_to_it_without_a_jump(steps, warmup_steps):
-    config = toy(learning_rate=1e-4, warmup_steps=warmup_steps)
-    rates = [loop.learning_rate(config, step, step / steps) for step in range(steps)]
-    peak = rates.index(max(rates))
-    assert rates[peak] > 0.98e-4 and peak <= 0.03 * steps + 1
-    rise = np.diff(rates[: peak + 1])
-    assert (rise > 0).all() and rise.max(initial=0) <= 1.01e-4 / min(warmup_steps, 0.03 * steps)
+def test_however_short_a_run_is_it_reaches_its_peak_early_and_rises_to_it_without_a_jump(subtests):
+    for steps, warmup_steps in product((40, 200, 2000), (1, 500, 100_000)):
+        with subtests.test(steps=steps, warmup_steps=warmup_steps):
+            config = toy(learning_rate=1e-4, warmup_steps=warmup_steps)
+            rates = [loop.learning_rate(config, step, step / steps) for step in range(steps)]
+            peak = rates.index(max(rates))
+            assert rates[peak] > 0.98e-4 and peak <= 0.03 * steps + 1
+            rise = np.diff(rates[: peak + 1])
+            assert (rise > 0).all() and rise.max(initial=0) <= 1.01e-4 / min(warmup_steps, 0.03 * steps)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 0.99])
