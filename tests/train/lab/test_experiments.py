@@ -60,6 +60,7 @@ def test_at_full_resolution_the_same_widths_cost_far_more():
     assert network_size(network(experiments.full_resolution))[1] > 2 * network_size(network())[1]
 
 
+@pytest.mark.slow
 def test_the_shapes_cost_about_what_base_costs():
     def gmac(shape, change):
         model = DenoisingAutoencoder(shape)
@@ -84,7 +85,7 @@ def small(monkeypatch):
 
 
 def test_an_experiment_trains_and_measures(small):
-    base, growing = experiment(["base", "growing"], 0.01, [])
+    base, growing = experiment(["base", "growing"], 0.004, [])
     assert base.name == "base" and base.crops >= 2 and growing.crops >= 2
     assert all(10 < psnr < 50 for psnr in base.psnr) and base.psnr[0] > base.psnr[-1]
     assert base.gmac == growing.gmac > 0 and base.seconds_per_megapixel > 0
