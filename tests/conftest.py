@@ -5,9 +5,9 @@ import pytest
 import skimage.data
 import torch
 from loopback_hub import hub  # noqa: F401 - a fixture
-from toy_training import TINY, toy_photos, toy_run  # noqa: F401 - fixtures
+from toy_training import TINY, build, toy_photos, toy_run  # noqa: F401 - fixtures
 
-from denoiser.model import DenoisingAutoencoder, ModelConfig
+from denoiser.model import ModelConfig
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,13 +58,6 @@ def tiny_classic(tiny_classic_config):
             drawn = torch.rand(buffer.shape, generator=generator)
             buffer.copy_(drawn + 0.5 if name.endswith("var") else drawn - 0.5)
     return model
-
-
-def build(config):
-    """A network in eval mode; the same config gives the same weights, and the default generator stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return DenoisingAutoencoder(config).eval()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,14 +44,19 @@ LAYERS = [
     {"batch", "tabs", "endpoints"},
 ]
 
-SOURCES = [path for pattern in ("app.py", "denoiser/**/*.py", "train/**/*.py") for path in sorted(ROOT.glob(pattern))]
-every_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+FOUND = [path for pattern in ("app.py", "denoiser/**/*.py", "train/**/*.py") for path in sorted(ROOT.glob(pattern))]
+SOURCES = {path.relative_to(ROOT).as_posix(): path for path in FOUND}
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports_of(path: Path) -> set[str]:
     """Every module a file imports, functions included, as absolute dotted names; "from . import x" is package.x."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -66,53 +72,62 @@ def libraries_of(path: Path) -> set[str]:
 
 
 def test_there_is_something_to_check():
-    assert {"denoiser/model.py", "train/fit/loop.py"} <= {path.relative_to(ROOT).as_posix() for path in SOURCES}
+    assert {"app.py", "denoiser/model.py", "train/fit/loop.py"} <= SOURCES.keys()
     assert "denoiser.errors" in imports_of(ROOT / "denoiser" / "model.py")
     assert "denoiser.noise" in imports_of(ROOT / "denoiser" / "inference.py")
 
 
-@pytest.mark.parametrize("library", HOMES)
-def test_a_library_stays_at_home(library):
-    users = {path.relative_to(ROOT).as_posix() for path in SOURCES if library in libraries_of(path)}
-    assert users <= HOMES[library]
+def test_a_library_stays_at_home():
+    for library, homes in HOMES.items():
+        users = {name for name, path in SOURCES.items() if library in libraries_of(path)}
+        assert users <= homes, library
 
 
-@every_source
-def test_the_parts_depend_on_denoiser_alone(path):
-    part = path.relative_to(ROOT).parts[0]
-    assert not libraries_of(path) & FORBIDDEN[part]
+def test_the_parts_depend_on_denoiser_alone():
+    wrong = {name: libraries_of(path) & FORBIDDEN[name.split("/")[0]] for name, path in SOURCES.items()}
+    assert {name: libraries for name, libraries in wrong.items() if libraries} == {}
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("denoiser/**/*.py")), ids=lambda path: path.stem)
-def test_a_module_of_denoiser_imports_from_layers_below_its_own(path):
+def test_a_module_of_denoiser_imports_from_layers_below_its_own():
     depth = {name: number for number, layer in enumerate(LAYERS) for name in layer}
-    assert path.stem in depth, "a new module needs a place in LAYERS, and in design.md"
-    own = {name.split(".")[-1] for name in imports_of(path) if name.split(".")[0] == "denoiser"}
-    own = {name if name in depth else "__init__" for name in own}  # a public name comes from the package itself
-    assert {name for name in own if depth[name] >= depth[path.stem]} == set()
+    for path in ROOT.glob("denoiser/**/*.py"):
+        assert path.stem in depth, f"{path.stem} is new: it needs a place in LAYERS, and in design.md"
+        own = {name.split(".")[-1] for name in imports_of(path) if name.split(".")[0] == "denoiser"}
+        own = {name if name in depth else "__init__" for name in own}  # a public name comes from the package itself
+        assert {name for name in own if depth[name] >= depth[path.stem]} == set(), path.stem
 
 
+@pytest.mark.slow
 def test_the_library_does_without_gradio():
     subprocess.run([sys.executable, "-c", "import denoiser, sys; sys.exit('gradio' in sys.modules)"], check=True)
 
 
-@every_source
-def test_a_file_stays_short(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+def test_files_stay_short():
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in SOURCES.items()}
+    assert {name: count for name, count in lines.items() if count > MAX_FILE_LINES} == {}
 
 
-@every_source
-def test_a_function_fits_a_screen_or_two(path):
+def test_functions_fit_a_screen_or_two():
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, functions)]
-    assert [node.name for node in found if node.end_lineno - node.lineno >= MAX_FUNCTION_LINES] == []
+    for name, path in SOURCES.items():
+        found = [node for node in ast.walk(tree_of(path)) if isinstance(node, functions)]
+        assert [node.name for node in found if node.end_lineno - node.lineno >= MAX_FUNCTION_LINES] == [], name
 
 
-@every_source
-def test_a_file_says_what_it_is_for(path):
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+def test_files_say_what_they_are_for():
+    assert [name for name, path in SOURCES.items() if not ast.get_docstring(tree_of(path))] == []
+
+
+def test_the_tests_of_a_module_are_where_the_module_is():
+    """tests/train/fit/test_loop.py, or test_loop_survival.py, is about train/fit/loop.py."""
+    for path in sorted((ROOT / "tests").glob("*/**/test_*.py")):
+        folder = path.parent.relative_to(ROOT / "tests").as_posix()
+        home = ROOT / {"page": "denoiser/page", "helpers": "tests/helpers"}.get(folder, folder)
+        modules = {module.stem for module in home.glob("*.py")} | ({"app"} if folder == "page" else set())
+        about = path.stem.removeprefix("test_")
+        assert any(about == module or about.startswith(f"{module}_") for module in modules), path
 
 
 def test_nothing_is_called_utils():
-    places = [ROOT, ROOT / "denoiser", ROOT / "train", ROOT / "tests"]
-    assert [path for place in places for path in place.glob("util*")] == []
+    assert [path for place in ("denoiser", "train", "tests") for path in ROOT.glob(f"{place}/**/util*")] == []
+    assert list(ROOT.glob("util*")) == []

@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 import yaml
 
 import denoiser
@@ -55,6 +56,7 @@ def test_the_readme_s_table_is_what_was_measured():
     assert found >= 7
 
 
+@pytest.mark.slow
 def test_the_guide_to_ones_own_photos_works(hub, toy_photos, tmp_path, monkeypatch):
     """Its commands, word for word, from the bundled weights to the Hub and back; only the training is shorter."""
     guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").split("## Your own photos")[1]

@@ -30,6 +30,7 @@ def photo(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_one_photo_to_one_file_equals_the_python_api(photo, tmp_path):
     target = tmp_path / "clean.png"
     assert main([str(photo), "-o", str(target), "--level", "25"]) == 0
@@ -101,6 +102,7 @@ def test_a_folder_without_photos_and_a_file_for_many_are_refused(photo, tmp_path
         plan([photo, tmp_path / "other.png"], photo)
 
 
+@pytest.mark.slow
 def test_the_command_runs_as_the_readme_says(tmp_path):
     command = [sys.executable, "-m", "denoiser", media.get_image("lion.jpg"), "-o", str(tmp_path / "clean.jpg")]
     subprocess.run(command, cwd=ROOT, check=True, timeout=120)
@@ -259,6 +261,7 @@ def test_a_signal_that_the_shell_ignores_stays_ignored(photo, tmp_path, monkeypa
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_the_process_ends_with_the_code_of_the_signal(photo, tmp_path):
     script = "import os, sys, signal, denoiser.cli; os.fsync = lambda _: os.kill(os.getpid(), signal.SIGTERM); "
     script += f"sys.exit(denoiser.cli.main([{str(photo)!r}, '-o', {str(photo)!r}, '--overwrite', '--level', '0']))"

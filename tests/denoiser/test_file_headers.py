@@ -277,6 +277,7 @@ def test_markers_are_found_wherever_a_block_of_the_file_ends(opened, monkeypatch
         assert opened(jpeg()).width == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [

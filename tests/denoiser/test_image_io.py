@@ -48,16 +48,18 @@ def assert_same(photo, pixels, alpha=None):
     np.testing.assert_array_equal(photo.alpha, alpha)
 
 
-@pytest.mark.parametrize("orientation", TO_UPRIGHT)
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
-def test_every_orientation_is_turned_upright(tmp_path, suffix, orientation):
-    stored, path = noise(5, 7, 3), tmp_path / f"photo.{suffix}"
-    Image.fromarray(stored).save(path, exif=exif_bytes(orientation), lossless=True)
-    photo = open_image(path)
-    swapped, mirrored = TO_UPRIGHT[orientation]
-    assert_same(photo, np.flip(stored.swapaxes(0, 1) if swapped else stored, mirrored))
-    exif = parse_exif(photo.exif)
-    assert ORIENTATION not in exif and exif[MAKE] == "Maker" and exif.get_ifd(EXIF_IFD)[TAKEN].startswith("2024")
+def test_every_orientation_is_turned_upright(tmp_path, suffix, subtests):
+    for orientation in TO_UPRIGHT:
+        with subtests.test(orientation=orientation):
+            stored, path = noise(5, 7, 3), tmp_path / f"photo.{suffix}"
+            Image.fromarray(stored).save(path, exif=exif_bytes(orientation), lossless=True)
+            photo = open_image(path)
+            swapped, mirrored = TO_UPRIGHT[orientation]
+            assert_same(photo, np.flip(stored.swapaxes(0, 1) if swapped else stored, mirrored))
+            exif = parse_exif(photo.exif)
+            assert ORIENTATION not in exif and exif[MAKE] == "Maker"
+            assert exif.get_ifd(EXIF_IFD)[TAKEN].startswith("2024")
 
 
 def test_a_turned_16_bit_photo_keeps_its_depth(tmp_path):
@@ -110,25 +112,26 @@ def test_webp_is_lossy_on_request_alone(tmp_path):
         assert np.array_equal(open_image(tmp_path / "x.webp").pixels, noise(6, 9, 3)) == exact
 
 
-@pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif", ".heic"])
-def test_orientation_does_not_survive_in_the_xmp(tmp_path, suffix, orientation):
-    image, path = Image.fromarray(noise(32, 48, 3)), tmp_path / f"x{suffix}"
-    exif, xmp = exif_bytes(orientation), XMP % b" tiff:Orientation = '6'"
-    if suffix == ".heic":
-        pillow_heif.from_pillow(image).save(path, exif=exif, xmp=xmp)
-    elif suffix == ".png":
-        Image.fromarray(noise(32, 48, 3)).save(path, exif=exif)
-        add_png_text(path, xmp)
-    elif suffix == ".tif":
-        tags = parse_exif(exif)
-        tags[700] = xmp
-        image.save(path, exif=tags)
-    else:
-        image.save(path, exif=exif, xmp=xmp)
-    photo = open_image(path)
-    assert photo.pixels.shape == ((48, 32, 3) if orientation == 6 else (32, 48, 3))
-    assert photo.xmp == XMP % b""
+def test_orientation_does_not_survive_in_the_xmp(tmp_path, suffix, subtests):
+    for orientation in (1, 6):
+        with subtests.test(orientation=orientation):
+            image, path = Image.fromarray(noise(32, 48, 3)), tmp_path / f"x{suffix}"
+            exif, xmp = exif_bytes(orientation), XMP % b" tiff:Orientation = '6'"
+            if suffix == ".heic":
+                pillow_heif.from_pillow(image).save(path, exif=exif, xmp=xmp)
+            elif suffix == ".png":
+                Image.fromarray(noise(32, 48, 3)).save(path, exif=exif)
+                add_png_text(path, xmp)
+            elif suffix == ".tif":
+                tags = parse_exif(exif)
+                tags[700] = xmp
+                image.save(path, exif=tags)
+            else:
+                image.save(path, exif=exif, xmp=xmp)
+            photo = open_image(path)
+            assert photo.pixels.shape == ((48, 32, 3) if orientation == 6 else (32, 48, 3))
+            assert photo.xmp == XMP % b""
 
 
 def add_png_text(path, xmp):

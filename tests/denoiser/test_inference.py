@@ -1,6 +1,7 @@
 """The denoiser people call: every kind of picture in and out, level by level, and a plain word for what can't be."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import numpy as np
 import pytest
@@ -83,23 +84,24 @@ def as_floats(pixels):
 
 
 @every_dtype
-@every_shape
-@pytest.mark.parametrize("level", [None, 0, 25, 100])
-def test_shape_and_dtype_stay(model, shape, dtype, level):
-    pixels = pixels_of(shape, dtype)
-    clean = model.denoise(pixels, level)
-    assert type(clean) is np.ndarray
-    assert (clean.shape, clean.dtype) == (pixels.shape, pixels.dtype)
-    assert clean.flags.c_contiguous and clean.flags.writeable
+def test_shape_and_dtype_stay(model, dtype, subtests):
+    for shape, level in product(SHAPES, (None, 0, 25, 100)):
+        with subtests.test(shape=shape, level=level):
+            pixels = pixels_of(shape, dtype)
+            clean = model.denoise(pixels, level)
+            assert type(clean) is np.ndarray
+            assert (clean.shape, clean.dtype) == (pixels.shape, pixels.dtype)
+            assert clean.flags.c_contiguous and clean.flags.writeable
 
 
 @every_dtype
-@every_shape
-def test_level_zero_returns_the_input_in_new_memory(model, shape, dtype):
-    pixels = pixels_of(shape, dtype)
-    clean = model.denoise(pixels, 0)
-    np.testing.assert_array_equal(clean, pixels)
-    assert not np.shares_memory(clean, pixels)
+def test_level_zero_returns_the_input_in_new_memory(model, dtype, subtests):
+    for shape in SHAPES:
+        with subtests.test(shape=shape):
+            pixels = pixels_of(shape, dtype)
+            clean = model.denoise(pixels, 0)
+            np.testing.assert_array_equal(clean, pixels)
+            assert not np.shares_memory(clean, pixels)
 
 
 @every_dtype
@@ -196,22 +198,22 @@ VIEWS = {
 
 
 @every_dtype
-@pytest.mark.parametrize("level", [None, 0])
-@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
-def test_a_view_gives_what_its_copy_gives(model, view, level, dtype):
-    pixels = view(pixels_of((24, 40, 3), dtype))
-    np.testing.assert_array_equal(model.denoise(pixels, level), model.denoise(pixels.copy(order="C"), level))
+def test_a_view_gives_what_its_copy_gives(model, dtype, subtests):
+    for (name, view), level in product(VIEWS.items(), (None, 0)):
+        with subtests.test(view=name, level=level):
+            pixels = view(pixels_of((24, 40, 3), dtype))
+            np.testing.assert_array_equal(model.denoise(pixels, level), model.denoise(pixels.copy(order="C"), level))
 
 
 @every_dtype
-@every_shape
-@pytest.mark.parametrize("level", [None, 0, 50])
-def test_the_input_is_never_written_to(model, shape, dtype, level):
-    pixels = pixels_of(shape, dtype)
-    before = pixels.copy()
-    model.denoise(pixels, level)[...] = 0
-    model.estimate_level(pixels)
-    np.testing.assert_array_equal(pixels, before)
+def test_the_input_is_never_written_to(model, dtype, subtests):
+    for shape, level in product(SHAPES, (None, 0, 50)):
+        with subtests.test(shape=shape, level=level):
+            pixels = pixels_of(shape, dtype)
+            before = pixels.copy()
+            model.denoise(pixels, level)[...] = 0
+            model.estimate_level(pixels)
+            np.testing.assert_array_equal(pixels, before)
 
 
 @pytest.fixture
@@ -293,34 +295,34 @@ BAD_LEVELS += [
 
 
 @pytest.mark.parametrize("use", ["denoise", "estimate_level"])
-@pytest.mark.parametrize("pixels", BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
-def test_other_arrays_are_refused(model, pixels, use):
-    with pytest.raises(ImageError, match="Pixels|pixels"):
-        getattr(model, use)(pixels)
+def test_other_arrays_are_refused(model, use, subtests):
+    for name, pixels in BAD_ARRAYS.items():
+        with subtests.test(array=name), pytest.raises(ImageError, match="Pixels|pixels"):
+            getattr(model, use)(pixels)
 
 
-@pytest.mark.parametrize("pixels", BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
-def test_level_zero_refuses_the_same_arrays(model, pixels):
-    with pytest.raises(ImageError):
-        model.denoise(pixels, 0)
+def test_level_zero_refuses_the_same_arrays(model, subtests):
+    for name, pixels in BAD_ARRAYS.items():
+        with subtests.test(array=name), pytest.raises(ImageError):
+            model.denoise(pixels, 0)
 
 
-@pytest.mark.parametrize("level", BAD_LEVELS, ids=repr)
-def test_other_levels_are_refused(model, level):
-    with pytest.raises(ImageError, match="noise level"):
-        model.denoise(GOOD, level)
-    with pytest.raises(ImageError, match="noise level"):
-        add_noise(Photo(GOOD), level)
+def test_other_levels_are_refused(model, subtests):
+    for level in BAD_LEVELS:
+        with subtests.test(level=repr(level)):
+            with pytest.raises(ImageError, match="noise level"):
+                model.denoise(GOOD, level)
+            with pytest.raises(ImageError, match="noise level"):
+                add_noise(Photo(GOOD), level)
 
 
-@pytest.mark.parametrize(
-    "level", [0, 0.0, -0.0, 1e-9, 25, np.int64(25), np.uint8(25), np.float32(25), np.float16(25), 100]
-)
-def test_numbers_of_any_kind_are_levels(level):
-    stub = Stub(sigma=0.0)
-    wrap(stub).denoise(GOOD, level)
-    if level:
-        assert (stub.given[0][1] * 255).numpy() == pytest.approx(float(level), rel=1e-3)
+def test_numbers_of_any_kind_are_levels(subtests):
+    for level in (0, 0.0, -0.0, 1e-9, 25, np.int64(25), np.uint8(25), np.float32(25), np.float16(25), 100):
+        with subtests.test(level=repr(level)):
+            stub = Stub(sigma=0.0)
+            wrap(stub).denoise(GOOD, level)
+            if level:
+                assert (stub.given[0][1] * 255).numpy() == pytest.approx(float(level), rel=1e-3)
 
 
 def test_below_the_estimate_the_network_is_told_the_estimate_and_a_share_is_removed():
@@ -398,12 +400,12 @@ def test_progress_that_raises_stops_the_work():
 # The estimate
 
 
-@every_dtype
-@every_shape
-def test_the_estimate_is_the_network_s_on_the_scale_people_know(shape, dtype):
-    level = wrap(Stub(sigma=0.1)).estimate_level(pixels_of(shape, dtype))
-    assert type(level) is float
-    assert level == pytest.approx(25.5)
+def test_the_estimate_is_the_network_s_on_the_scale_people_know(subtests):
+    for shape, dtype in product(SHAPES, DTYPES):
+        with subtests.test(shape=shape, dtype=dtype.__name__):
+            level = wrap(Stub(sigma=0.1)).estimate_level(pixels_of(shape, dtype))
+            assert type(level) is float
+            assert level == pytest.approx(25.5)
 
 
 def test_the_estimate_is_the_mean_of_the_map(model, tiny_model, photo_pixels, photo_tensor):
@@ -525,19 +527,22 @@ def test_a_photo_scores_best_against_itself():
     assert compare(photo, photo) == {"psnr": np.inf, "ssim": pytest.approx(1)}
 
 
-@pytest.mark.parametrize("part", [1, 400, 700, 1 << 21])
-@pytest.mark.parametrize("shape", [(37, 23, 3), (11, 40), (24, 11, 3), (40, 10, 3), (9, 40)], ids=str)
-def test_scores_by_bands_are_those_of_the_whole(shape, part, monkeypatch):
-    monkeypatch.setattr(inference, "PART_VALUES", part)
-    image, reference = (pixels_of(shape, np.uint8, seed) for seed in (0, 1))
-    pair = [torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None] / 255 for pixels in (image, reference)]
-    scores = compare(Photo(image), Photo(reference))
-    assert scores["psnr"] == pytest.approx(float(metrics.psnr(*pair)), abs=1e-5)
-    assert ("ssim" in scores) == (min(shape[:2]) >= 11)
-    if "ssim" in scores:
-        assert scores["ssim"] == pytest.approx(float(metrics.ssim(*pair)), abs=1e-6)
+def test_scores_by_bands_are_those_of_the_whole(monkeypatch, subtests):
+    for shape, part in product([(37, 23, 3), (11, 40), (24, 11, 3), (40, 10, 3), (9, 40)], (1, 400, 700, 1 << 21)):
+        with subtests.test(shape=shape, part=part):
+            monkeypatch.setattr(inference, "PART_VALUES", part)
+            image, reference = (pixels_of(shape, np.uint8, seed) for seed in (0, 1))
+            pair = [
+                torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None] / 255 for pixels in (image, reference)
+            ]
+            scores = compare(Photo(image), Photo(reference))
+            assert scores["psnr"] == pytest.approx(float(metrics.psnr(*pair)), abs=1e-5)
+            assert ("ssim" in scores) == (min(shape[:2]) >= 11)
+            if "ssim" in scores:
+                assert scores["ssim"] == pytest.approx(float(metrics.ssim(*pair)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_comparing_takes_no_more_memory_for_larger_photos(photo_pixels):
     reference = Photo(np.tile(photo_pixels, (12, 14, 1)))  # 6 megapixels
     noisy = add_noise(reference, 25)

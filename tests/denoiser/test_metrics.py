@@ -1,6 +1,7 @@
 """The metrics against scikit-image, and against what can be told by hand."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -97,11 +98,11 @@ def test_the_pictures_stay_as_they_were(metric):
 @pytest.mark.parametrize(
     ("metric", "best"), [(metrics.psnr, math.inf), (metrics.ssim, 1.0), (metrics.argmax_channel_accuracy, 1.0)]
 )
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("value", ["photo", 0.0, 1.0])
-def test_identical_pictures_score_best(metric, best, dtype, value, photo_tensor):
-    picture = photo_tensor.to(dtype) if value == "photo" else torch.full((1, 3, 16, 16), value, dtype=dtype)
-    assert metric(picture, picture.clone()).item() == pytest.approx(best, abs=1e-6)
+def test_identical_pictures_score_best(metric, best, photo_tensor, subtests):
+    for dtype, value in product((torch.float32, torch.float64), ("photo", 0.0, 1.0)):
+        with subtests.test(dtype=dtype, value=value):
+            picture = photo_tensor.to(dtype) if value == "photo" else torch.full((1, 3, 16, 16), value, dtype=dtype)
+            assert metric(picture, picture.clone()).item() == pytest.approx(best, abs=1e-6)
 
 
 @pytest.mark.parametrize(("difference", "decibel"), [(1.0, 0.0), (0.1, 20.0), (0.01, 40.0)])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import product
 
 import pytest
 import torch
@@ -55,12 +56,13 @@ def any_model(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
 @torch.no_grad()
-def test_any_size_comes_back_at_its_size(any_model, size):
-    restored = any_model(picture(2, 3, *size))
-    assert restored.shape == (2, 3, *size)
-    assert restored.isfinite().all()
+def test_any_size_comes_back_at_its_size(any_model, subtests):
+    for size in SIZES:
+        with subtests.test(size=size):
+            restored = any_model(picture(2, 3, *size))
+            assert restored.shape == (2, 3, *size)
+            assert restored.isfinite().all()
 
 
 @pytest.mark.parametrize("levels", range(2, MAX_LEVELS + 1))
@@ -87,11 +89,12 @@ def test_memory_layout_does_not_change_the_result(any_model):
     )
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
 @torch.no_grad()
-def test_sigma_zero_is_exactly_the_identity(tiny_model, size):
-    noisy = picture(2, 3, *size) * 3 - 1
-    assert torch.equal(tiny_model(noisy, torch.zeros(1, 1, 1, 1)), noisy)
+def test_sigma_zero_is_exactly_the_identity(tiny_model, subtests):
+    for size in SIZES:
+        with subtests.test(size=size):
+            noisy = picture(2, 3, *size) * 3 - 1
+            assert torch.equal(tiny_model(noisy, torch.zeros(1, 1, 1, 1)), noisy)
 
 
 @torch.no_grad()
@@ -116,12 +119,13 @@ def test_blind_is_the_estimate_handed_back(tiny_model):
     assert torch.equal(tiny_model(noisy), tiny_model(noisy, tiny_model.estimate_sigma(noisy)))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
 @torch.no_grad()
-def test_the_estimate_is_one_level_a_pixel_and_never_negative(tiny_model, size):
-    sigma = tiny_model.estimate_sigma(picture(2, 3, *size) * 20 - 10)
-    assert sigma.shape == (2, 1, *size)
-    assert (sigma >= 0).all()
+def test_the_estimate_is_one_level_a_pixel_and_never_negative(tiny_model, subtests):
+    for size in SIZES:
+        with subtests.test(size=size):
+            sigma = tiny_model.estimate_sigma(picture(2, 3, *size) * 20 - 10)
+            assert sigma.shape == (2, 1, *size)
+            assert (sigma >= 0).all()
 
 
 @torch.no_grad()
@@ -299,10 +303,8 @@ CLASSIC_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("preset", "field", "value"),
-    [("residual", *fault) for fault in RESIDUAL_FAULTS] + [("classic", *fault) for fault in CLASSIC_FAULTS],
-)
-def test_a_config_that_cannot_be_built_is_refused_by_field(preset, field, value):
-    with pytest.raises(WeightsError, match=f"'{field}' is "):
-        dataclasses.replace(NETWORKS[preset], **{field: value})
+def test_a_config_that_cannot_be_built_is_refused_by_field(subtests):
+    for preset, (field, value) in [*product(["residual"], RESIDUAL_FAULTS), *product(["classic"], CLASSIC_FAULTS)]:
+        case = subtests.test(network=preset, field=field, value=value)
+        with case, pytest.raises(WeightsError, match=f"'{field}' is "):
+            dataclasses.replace(NETWORKS[preset], **{field: value})

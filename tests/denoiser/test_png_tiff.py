@@ -167,19 +167,20 @@ def test_the_layout_of_another_file_does_no_harm(tmp_path):
         assert 320 not in file.pages[0].tags  # a palette
 
 
-@pytest.mark.parametrize("orientation", TO_UPRIGHT)
 @pytest.mark.parametrize("place", ["before", "behind", "tiff"])
-def test_every_orientation_is_turned_upright(tmp_path, place, orientation):
-    exif = exif_with(_274=orientation).tobytes()
-    if place == "tiff":
-        data = tiff(SAMPLES[..., :3], extratags=[(ORIENTATION, "H", 1, orientation)])
-    else:
-        data = png(SAMPLES[..., :3], **{place: png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))})
-    (tmp_path / "x").write_bytes(data)
-    photo = open_image(tmp_path / "x")
-    swapped, mirrored = TO_UPRIGHT[orientation]
-    assert_same(photo, np.flip(SAMPLES[..., :3].swapaxes(0, 1) if swapped else SAMPLES[..., :3], mirrored))
-    assert ORIENTATION not in parsed(photo.exif or b"")
+def test_every_orientation_is_turned_upright(tmp_path, place, subtests):
+    for orientation in TO_UPRIGHT:
+        with subtests.test(orientation=orientation):
+            exif = exif_with(_274=orientation).tobytes()
+            if place == "tiff":
+                data = tiff(SAMPLES[..., :3], extratags=[(ORIENTATION, "H", 1, orientation)])
+            else:
+                data = png(SAMPLES[..., :3], **{place: png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))})
+            (tmp_path / "x").write_bytes(data)
+            photo = open_image(tmp_path / "x")
+            swapped, mirrored = TO_UPRIGHT[orientation]
+            assert_same(photo, np.flip(SAMPLES[..., :3].swapaxes(0, 1) if swapped else SAMPLES[..., :3], mirrored))
+            assert ORIENTATION not in parsed(photo.exif or b"")
 
 
 @pytest.mark.parametrize("value", [struct.pack("<HII", 3, 1, n) for n in (0, 9, 60_000)] + [b"\2\0\4\0\0\0six\0"])

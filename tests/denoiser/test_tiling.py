@@ -1,5 +1,7 @@
 """Tiling: nobody can tell from the result that it was made in pieces."""
 
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,21 +18,22 @@ def values(*shape, dtype=torch.float32, seed=0):
     return drawn.to(dtype)
 
 
-@every_size
 @pytest.mark.parametrize("overlap", [0, 16, 48])
-def test_the_identity_is_exact(size, overlap):
-    pixels = values(1, 3, *size)
-    assert torch.equal(tiled(lambda tile: tile, pixels, 32, overlap), pixels)
+def test_the_identity_is_exact(overlap, subtests):
+    for size in SIZES:
+        with subtests.test(size=size):
+            pixels = values(1, 3, *size)
+            assert torch.equal(tiled(lambda tile: tile, pixels, 32, overlap), pixels)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32, torch.float64])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("count", [1, 2])
-def test_any_type_and_channel_count_passes(count, channels, dtype):
-    pixels = values(count, channels, 37, 53, dtype=dtype)
-    result = tiled(lambda tile: tile, pixels, 32, 16)
-    assert result.dtype == dtype
-    assert torch.equal(result, pixels)
+def test_any_type_and_channel_count_passes(dtype, subtests):
+    for count, channels in product((1, 2), (1, 3, 4)):
+        with subtests.test(count=count, channels=channels):
+            pixels = values(count, channels, 37, 53, dtype=dtype)
+            result = tiled(lambda tile: tile, pixels, 32, 16)
+            assert result.dtype == dtype
+            assert torch.equal(result, pixels)
 
 
 @pytest.mark.parametrize("channels", [1, 5])
@@ -45,13 +48,15 @@ def test_the_function_may_change_type_and_channel_count(channels):
     assert torch.equal(result, fn(pixels))
 
 
-@every_size
-def test_a_function_that_sees_no_further_than_the_overlap_gives_the_whole_result(size):
-    def fn(tile):  # the largest value within 16 pixels, nothing beyond the border
-        return F.max_pool2d(tile, kernel_size=33, stride=1, padding=16)
+def test_a_function_that_sees_no_further_than_the_overlap_gives_the_whole_result(subtests):
+    for size in SIZES:
+        with subtests.test(size=size):
 
-    pixels = values(1, 2, *size)
-    assert torch.equal(tiled(fn, pixels, 32, 16), fn(pixels))
+            def fn(tile):  # the largest value within 16 pixels, nothing beyond the border
+                return F.max_pool2d(tile, kernel_size=33, stride=1, padding=16)
+
+            pixels = values(1, 2, *size)
+            assert torch.equal(tiled(fn, pixels, 32, 16), fn(pixels))
 
 
 def test_an_overlap_that_is_too_small_shows():
@@ -63,35 +68,26 @@ def test_an_overlap_that_is_too_small_shows():
     assert not torch.equal(tiled(fn, pixels, 32, 16), fn(pixels))
 
 
-@every_size
 @pytest.mark.parametrize("tile", [32, 48])
-def test_a_strided_function_falls_on_the_grid_of_the_whole_picture(size, tile):
-    def fn(pixels):  # the largest value of each cell of an ALIGNMENT-wide grid, in every pixel of the cell
-        height, width = pixels.shape[-2:]
-        cells = F.max_pool2d(pixels, ALIGNMENT, ceil_mode=True)
-        return F.interpolate(cells, scale_factor=ALIGNMENT)[..., :height, :width]
+def test_a_strided_function_falls_on_the_grid_of_the_whole_picture(tile, subtests):
+    for size in SIZES:
+        with subtests.test(size=size):
 
+            def fn(pixels):  # the largest value of each cell of an ALIGNMENT-wide grid, in every pixel of the cell
+                height, width = pixels.shape[-2:]
+                cells = F.max_pool2d(pixels, ALIGNMENT, ceil_mode=True)
+                return F.interpolate(cells, scale_factor=ALIGNMENT)[..., :height, :width]
+
+            pixels = values(1, 3, *size)
+            assert torch.equal(tiled(fn, pixels, tile, 16), fn(pixels))
+
+
+@every_size
+def test_no_tile_is_larger_than_allowed_and_progress_counts_each_once(size):
+    seen, calls = [], []
     pixels = values(1, 3, *size)
-    assert torch.equal(tiled(fn, pixels, tile, 16), fn(pixels))
-
-
-@every_size
-def test_no_tile_is_larger_than_allowed(size):
-    seen = []
-    tiled(lambda tile: seen.append(tile.shape[-2:]) or tile, values(1, 3, *size), 32, 16)
+    tiled(lambda tile: seen.append(tile.shape[-2:]) or tile, pixels, 32, 16, lambda *counts: calls.append(counts))
     assert max(max(shape) for shape in seen) <= 32 + 2 * 16
-
-
-@every_size
-def test_progress_counts_every_tile_once(size):
-    calls, seen = [], []
-    tiled(
-        lambda tile: seen.append(tile) or tile,
-        values(1, 3, *size),
-        32,
-        16,
-        lambda done, total: calls.append((done, total)),
-    )
     assert calls == [(done, len(seen)) for done in range(1, len(seen) + 1)]
     assert len(seen) == -(-size[0] // 32) * -(-size[1] // 32)
 

@@ -11,14 +11,15 @@ import base64
 import hashlib
 import json
 import re
-import runpy
 import secrets
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
+from types import CodeType
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -315,6 +316,11 @@ def hub_environment(hub: LoopbackHub, home: Path, token: str = WRITE_TOKEN) -> d
     }
 
 
+@cache
+def code_of(path: str) -> CodeType:
+    return compile(Path(path).read_bytes(), path, "exec")
+
+
 @pytest.fixture
 def hub(tmp_path_factory, monkeypatch):
     """A running, empty Hub that this process's client takes for the real one, however long ago it was imported.
@@ -329,7 +335,9 @@ def hub(tmp_path_factory, monkeypatch):
         for name, value in hub_environment(running, tmp_path_factory.mktemp("hf")).items():
             monkeypatch.setenv(name, value)
         for module in filter(None, (constants, sys.modules.get("datasets.config"))):
-            for name, value in runpy.run_path(module.__file__).items():
+            worked_out = {"__name__": module.__name__, "__file__": module.__file__}
+            exec(code_of(module.__file__), worked_out)
+            for name, value in worked_out.items():
                 if name.isupper():
                     monkeypatch.setattr(module, name, value)
         HfFileSystem.clear_instance_cache()

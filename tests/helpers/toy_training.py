@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from denoiser import Photo, save_image
-from denoiser.model import ModelConfig
+from denoiser.model import DenoisingAutoencoder, ModelConfig
 from train.__main__ import main
 from train.config import TrainConfig
 from train.fit import loop
@@ -26,6 +26,13 @@ from train.fit.checkpoint import find_checkpoints
 
 TOY = Path(__file__).resolve()
 TINY = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
+
+
+def build(config):
+    """A network in eval mode; the same config gives the same weights, and the default generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return DenoisingAutoencoder(config).eval()
 
 
 def toy_pictures(count=3, height=24, width=28):

@@ -23,7 +23,7 @@ SIDE = 64
 
 @pytest.fixture(scope="module")
 def url(tiny_config):
-    from conftest import build
+    from toy_training import build
 
     page = app.build_page(Denoiser(Weights(build(tiny_config), "tiny")), "")
     app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")

@@ -387,7 +387,7 @@ def test_a_visitor_holds_one_result_and_not_for_ever(monkeypatch):
 
 
 def test_what_a_lent_gpu_does_comes_back_through_another_process(tiny_config, photo, monkeypatch):
-    from conftest import build
+    from toy_training import build
 
     from denoiser.page import callbacks
     from denoiser.weights import Weights

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -181,15 +182,15 @@ def test_the_learning_rate_rises_and_then_falls_along_half_a_cosine(step, progre
     assert loop.learning_rate(config, step, progress) == pytest.approx(2e-3 * expected)
 
 
-@pytest.mark.parametrize("steps", [40, 200, 2000])
-@pytest.mark.parametrize("warmup_steps", [1, 500, 100_000])
-def test_however_short_a_run_is_it_reaches_its_peak_early_and_rises_to_it_without_a_jump(steps, warmup_steps):
-    config = toy(learning_rate=1e-4, warmup_steps=warmup_steps)
-    rates = [loop.learning_rate(config, step, step / steps) for step in range(steps)]
-    peak = rates.index(max(rates))
-    assert rates[peak] > 0.98e-4 and peak <= 0.03 * steps + 1
-    rise = np.diff(rates[: peak + 1])
-    assert (rise > 0).all() and rise.max(initial=0) <= 1.01e-4 / min(warmup_steps, 0.03 * steps)
+def test_however_short_a_run_is_it_reaches_its_peak_early_and_rises_to_it_without_a_jump(subtests):
+    for steps, warmup_steps in product((40, 200, 2000), (1, 500, 100_000)):
+        with subtests.test(steps=steps, warmup_steps=warmup_steps):
+            config = toy(learning_rate=1e-4, warmup_steps=warmup_steps)
+            rates = [loop.learning_rate(config, step, step / steps) for step in range(steps)]
+            peak = rates.index(max(rates))
+            assert rates[peak] > 0.98e-4 and peak <= 0.03 * steps + 1
+            rise = np.diff(rates[: peak + 1])
+            assert (rise > 0).all() and rise.max(initial=0) <= 1.01e-4 / min(warmup_steps, 0.03 * steps)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 0.99])
@@ -459,6 +460,7 @@ def test_sixty_steps_bring_restored_photos_nearer_to_the_clean_ones(config):
     assert pixel_loss(run, config, toy_pictures()) < 0.9 * before
 
 
+@pytest.mark.slow
 def test_a_single_flat_photo_is_learnt_by_heart(monkeypatch):
     wide = ModelConfig(widths=(24, 24), encoder_blocks=(1, 1), decoder_blocks=(1,))
     monkeypatch.setitem(loop.NETWORKS, "residual", wide)  # the noise of 2x2 pixels, 12 numbers, has to fit through it
@@ -469,21 +471,38 @@ def test_a_single_flat_photo_is_learnt_by_heart(monkeypatch):
     assert pixel_loss(run, config, flat) < 0.6 * before
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """A photo folder with train/ and val/."""
+    photos = tmp_path_factory.mktemp("runs") / "photos"
     for index, pixels in enumerate(toy_pictures(5)):
-        path = tmp_path / "photos" / ("train" if index < 3 else "val") / f"{index}.png"
+        path = photos / ("train" if index < 3 else "val") / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_image(Photo(pixels), path)
-    return tmp_path / "photos"
+    return photos
 
 
 @pytest.fixture
-def small_run(folder, tmp_path):
-    """A config that trains for seconds on that folder."""
-    changes = {"data": (str(folder),), "output_dir": str(tmp_path / "run"), "steps": 8}
+def small_run(folder, monkeypatch):
+    """A config that trains for seconds on that folder, and draws no curve. Every test begins without its output."""
+    monkeypatch.setattr(loop, "draw_curve", lambda lines, path: path.touch())
+    output = folder.parent / "run"
+    shutil.rmtree(output, ignore_errors=True)
+    changes = {"data": (str(folder),), "output_dir": str(output), "steps": 8}
     return toy(**changes, validation_steps=3, checkpointing_steps=5)
+
+
+@pytest.fixture
+def finished_run(small_run):
+    """The config of that run when it has ended: it is made once and copied for each test."""
+    output = loop.Path(small_run.output_dir)
+    kept = output.with_name("finished")
+    if not kept.exists():
+        loop.fit(small_run)
+        shutil.copytree(output, kept)
+    else:
+        shutil.copytree(kept, output)
+    return small_run
 
 
 def metrics_of(config):
@@ -513,19 +532,21 @@ def test_a_run_leaves_settings_metrics_grids_a_checkpoint_and_weights(small_run)
     assert denoiser.open_image(weights.parent / "grid-000008.png").pixels.shape == (2 * 192, 3 * 192, 3)
 
 
-def test_the_weights_are_the_best_averaged_ones_and_load(small_run, folder):
-    model = denoiser.load(loop.fit(small_run), device="cpu")
+def test_the_weights_are_the_best_averaged_ones_and_load(finished_run, folder):
+    model = denoiser.load(loop.Path(finished_run.output_dir) / "weights", device="cpu")
     training = model.weights.training
-    assert training["validation_psnr"] == pytest.approx(max(line["psnr"] for line in metrics_of(small_run)), abs=1e-3)
+    assert training["validation_psnr"] == pytest.approx(
+        max(line["psnr"] for line in metrics_of(finished_run)), abs=1e-3
+    )
     assert (
         training["recipe"] == "photo" and training["data"] == ["photos"] and training["crops"] == 4 * training["steps"]
     )
     photo = denoiser.open_image(folder / "val/3.png")
     assert model(photo).pixels.shape == photo.pixels.shape
-    best = [line["step"] for line in metrics_of(small_run) if round(line["psnr"], 3) == training["validation_psnr"]]
+    best = [line["step"] for line in metrics_of(finished_run) if round(line["psnr"], 3) == training["validation_psnr"]]
     assert training["steps"] in best
     if training["steps"] == 8:  # the last step's average is in the checkpoint: stored as float16
-        average = newest_state(small_run)["average"]
+        average = newest_state(finished_run)["average"]
         for name, value in model.weights.model.state_dict().items():
             assert torch.allclose(value, average["module." + name].half().float()), name
 
@@ -541,12 +562,11 @@ def test_classic_trains_by_the_same_command(folder, tmp_path, capsys):
     assert "--resume continues it" in capsys.readouterr().err
 
 
-def test_a_finished_run_is_not_overwritten(small_run):
-    loop.fit(small_run)
-    before = files_of(small_run)
+def test_a_finished_run_is_not_overwritten(finished_run):
+    before = files_of(finished_run)
     with pytest.raises(ConfigError, match="holds a run already; --resume continues it, another --output-dir"):
-        loop.fit(small_run)
-    assert files_of(small_run) == before
+        loop.fit(finished_run)
+    assert files_of(finished_run) == before
 
 
 def test_a_crashed_run_is_resumed_to_the_very_same_end(small_run, tmp_path, monkeypatch):
@@ -582,34 +602,26 @@ def test_a_resumed_run_logs_each_validation_once(small_run, monkeypatch):
     assert [line["step"] for line in metrics_of(small_run)] == [3, 6, 8]
 
 
-def test_resuming_a_finished_run_changes_neither_its_weights_nor_its_state(small_run):
-    loop.fit(small_run)
-    weights = {name: content for name, content in files_of(small_run).items() if name.startswith("weights/")}
-    state = newest_state(small_run)
-    loop.fit(replace(small_run, resume=LATEST))
-    assert {name: content for name, content in files_of(small_run).items() if name in weights} == weights
-    assert_same(newest_state(small_run), state)
+def test_resuming_a_finished_run_changes_neither_its_weights_nor_its_state_and_logs_nothing_twice(finished_run):
+    weights = {name: content for name, content in files_of(finished_run).items() if name.startswith("weights/")}
+    state = newest_state(finished_run)
+    loop.fit(replace(finished_run, resume=LATEST))
+    assert {name: content for name, content in files_of(finished_run).items() if name in weights} == weights
+    assert_same(newest_state(finished_run), state)
+    assert [line["step"] for line in metrics_of(finished_run)] == [3, 6, 8]
 
 
-def test_resuming_a_finished_run_logs_nothing_twice(small_run):
-    loop.fit(small_run)
-    loop.fit(replace(small_run, resume=LATEST))
-    assert [line["step"] for line in metrics_of(small_run)] == [3, 6, 8]
+def test_a_finished_run_goes_on_where_it_is_given_more_steps(finished_run):
+    loop.fit(replace(finished_run, resume=LATEST, steps=10))
+    assert metrics_of(finished_run)[-1]["step"] == newest_state(finished_run)["counters"]["step"] == 10
 
 
-def test_a_finished_run_goes_on_where_it_is_given_more_steps(small_run):
-    loop.fit(small_run)
-    loop.fit(replace(small_run, resume=LATEST, steps=10))
-    assert metrics_of(small_run)[-1]["step"] == newest_state(small_run)["counters"]["step"] == 10
-
-
-def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(small_run):
-    loop.fit(small_run)
-    loop.fit(replace(small_run, resume=LATEST, steps=small_run.steps + 2, batch_size=2, loss="mse"))
-    state = newest_state(small_run)
+def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(finished_run):
+    loop.fit(replace(finished_run, resume=LATEST, steps=finished_run.steps + 2, batch_size=2, loss="mse"))
+    state = newest_state(finished_run)
     assert state["settings"][0] | {"batch_size": 4, "loss": "l1", "from_step": 0} == state["settings"][0]
-    assert state["settings"][1:] == [{"from_step": small_run.steps, "batch_size": 2, "loss": "mse"}]
-    assert state["counters"]["crops"] == small_run.steps * 4 + 2 * 2
+    assert state["settings"][1:] == [{"from_step": finished_run.steps, "batch_size": 2, "loss": "mse"}]
+    assert state["counters"]["crops"] == finished_run.steps * 4 + 2 * 2
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -679,12 +691,11 @@ def test_resume_without_a_run_starts_one(small_run):
     assert newest_state(small_run)["counters"]["step"] == 2
 
 
-def test_the_checkpoint_of_another_network_is_refused_and_kept(small_run):
-    loop.fit(small_run)
-    before = files_of(small_run)
+def test_the_checkpoint_of_another_network_is_refused_and_kept(finished_run):
+    before = files_of(finished_run)
     with pytest.raises(ConfigError, match="checkpoint of another kind of run"):
-        loop.fit(toy(RECIPES["classic"], data=small_run.data, output_dir=small_run.output_dir, resume=LATEST))
-    assert files_of(small_run) == before
+        loop.fit(toy(RECIPES["classic"], data=finished_run.data, output_dir=finished_run.output_dir, resume=LATEST))
+    assert files_of(finished_run) == before
 
 
 def test_a_checkpoint_sets_the_counters_of_a_run_and_nothing_else(tmp_path):
@@ -741,8 +752,8 @@ def test_the_licence_and_the_past_of_what_a_run_started_from_are_kept(small_run,
     assert weights.training["started_from"] == {"steps": 7}
 
 
-def test_a_run_of_its_own_is_under_the_project_s_licence(small_run):
-    assert denoiser.load(loop.fit(small_run), device="cpu").weights.license == "apache-2.0"
+def test_a_run_of_its_own_is_under_the_project_s_licence(finished_run):
+    assert denoiser.load(loop.Path(finished_run.output_dir) / "weights", device="cpu").weights.license == "apache-2.0"
 
 
 def test_weights_of_another_network_than_model_says_are_refused_to_start_from(tmp_path):

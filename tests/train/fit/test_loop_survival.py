@@ -189,4 +189,4 @@ def test_the_command_resumes_the_newest_checkpoint_or_a_named_one(toy_run, monke
 def test_the_log_is_json(toy_run):
     loop.fit(toy_run)
     for line in (Path(toy_run.output_dir) / validation.METRICS_FILE).read_text().splitlines():
-        assert {"step", "minutes", "loss", "psnr", "psnr_15", "psnr_25", "psnr_50"} == set(json.loads(line))
+        assert {"step", "minutes", "loss", "accuracy", "psnr", "psnr_15", "psnr_25", "psnr_50"} == set(json.loads(line))

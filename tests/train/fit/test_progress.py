@@ -21,7 +21,8 @@ NAMES = {"loss", "psnr_of_crops", "learning_rate", "images_per_second"}
 
 @pytest.fixture
 def reported_run(toy_run, monkeypatch):
-    """Twelve steps, of which the sixth and the last are shown."""
+    """Twelve steps, of which the sixth and the last are shown, without a curve."""
+    monkeypatch.setattr(loop, "draw_curve", lambda lines, path: None)
     monkeypatch.setattr("train.fit.progress.EVERY", 6)
     return toy_run
 

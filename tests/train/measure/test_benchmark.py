@@ -8,6 +8,7 @@ from torch import nn
 
 from train.__main__ import main
 from train.fit import step
+from train.lab import training_speed as lab
 from train.lab.training_speed import training_speed
 from train.measure import benchmark
 from train.measure.network_size import network_size
@@ -18,7 +19,8 @@ from train.measure.network_size import network_size
     [("DnCNN-C", 0.67e6, 43.7), ("FFDNet", 0.85e6, 13.9), ("DRUNet", 32.6e6, 138.8)],
 )
 def test_a_stand_in_has_the_published_size(name, parameters, gmac):
-    measured = network_size(benchmark.NETWORKS[name]())
+    with torch.device("meta"):  # counted, not computed
+        measured = network_size(benchmark.NETWORKS[name]())
     assert measured[0] == pytest.approx(parameters, rel=0.01)
     assert measured[1] == pytest.approx(gmac, rel=0.01)
 
@@ -40,6 +42,7 @@ def test_twice_the_work_takes_longer_and_the_reference_is_one(monkeypatch):
     assert deep.seconds_per_megapixel > reference.seconds_per_megapixel > 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not benchmark.CLEAR_REFS.exists(), reason="memory is measured on Linux")
 def test_a_larger_picture_takes_more_memory_whatever_the_parent_holds():
     torch.ones(2**28)  # a gigabyte, which a child's getrusage would count
@@ -60,6 +63,8 @@ def test_a_count_below_one_is_refused(option, capsys):
 
 
 def test_the_trainers_steps_are_timed_beside_bare_ones(toy_run, monkeypatch):
+    for name, value in (("PHOTOS", 2), ("SIDE", 32), ("STEPS", 2)):
+        monkeypatch.setattr(lab, name, value)
     speed = training_speed(toy_run, rounds=3)
     assert speed.trainer > 0 and speed.bare > 0 and 0 < speed.drawing_share < 1
     real = step.draw_batch

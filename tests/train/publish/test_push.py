@@ -224,6 +224,7 @@ def test_arguments_that_do_not_fit_together_are_refused(hub, arguments, capsys):
     assert capsys.readouterr().err.startswith("error: ") and not hub.requests
 
 
+@pytest.mark.slow
 def test_a_space_gets_the_page_and_it_starts_from_just_those_files(hub, tmp_path, capsys):
     assert main(["push", "--space", "tester/page", "--dry-run"]) == 0
     listed = {line.split()[-1] for line in capsys.readouterr().out.splitlines()[:-1]}
