@@ -2,10 +2,11 @@
 
 Protocol for sets of clean photos: per photo, numpy.random.default_rng(0) draws standard normal noise of the photo's
 shape in float64, times the level, added on the 0-255 scale; "unclipped" leaves it as it is, "8-bit" clips and rounds
-it to uint8 as in a file. "exponential" is the noise of the reference network: the level of photo number i comes from
-numpy.random.default_rng(i), exponential with mean 38.25, and the noisy photo is clipped. Every measured picture, the
-noisy photo too, is clipped and rounded; PSNR is taken over all pixels and channels, then averaged over photos. Pairs of
-a noisy photo and its clean twin are measured as they are.
+it to uint8 as in a file. A grey photo (R = G = B) gets one plane of noise for all channels. "exponential" is the noise
+of the reference network: the level of photo number i comes from numpy.random.default_rng(i), exponential with mean
+38.25, and the noisy photo is clipped. Every measured picture, the noisy photo too, is clipped and rounded; PSNR is
+taken over all pixels and channels, then averaged over photos. Pairs of a noisy photo and its clean twin are measured as
+they are.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ EXPONENTIAL_MEAN = 38.25  # noise level; the reference says 0.15 on [0, 1]
 
 def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarray:
     """Add the noise of the protocol to a photo, uint8 (H, W, 3): float32 (H, W, 3) on the scale of [0, 1]."""
-    noisy = pixels + np.random.default_rng(0).standard_normal(pixels.shape) * level
+    height, width, channels = pixels.shape
+    is_grey = (pixels == pixels[..., :1]).all()
+    noise_shape = (height, width, 1 if is_grey else channels)
+    noisy = pixels + np.random.default_rng(0).standard_normal(noise_shape) * level
     if quantized:
         noisy = np.clip(np.round(noisy), 0, 255)
     return (noisy / 255).astype(np.float32)

@@ -90,6 +90,13 @@ def test_the_noisy_psnr_of_a_mid_grey_photo_is_that_of_the_level(level):
     assert 10 * np.log10(255**2 / error) == pytest.approx(20 * np.log10(255 / level), abs=0.05)
 
 
+def test_grey_photos_get_grey_noise(photos):
+    grey = np.repeat(photos[0][:, :, :1], 3, axis=2)
+    noisy = noisy_version(grey, 25, quantized=False)
+    assert (noisy == noisy[:, :, :1]).all()
+    np.testing.assert_allclose(noisy[:, :, 0] * 255.0, reference_noisy(grey[:, :, 0], 25, False), atol=1e-4)
+
+
 def test_every_photo_of_a_size_gets_the_same_noise(photos):
     other = 255 - photos[0]
     difference = noisy_version(other, 25, False) - noisy_version(photos[0], 25, False)
