@@ -137,7 +137,7 @@ def test_a_denoiser_that_does_nothing_gains_nothing(photos, level, quantized):
 
 
 def test_the_means_are_over_photos_and_not_over_pixels():
-    small, large = np.full((12, 12, 3), 128, dtype=np.uint8), np.zeros((60, 60, 3), dtype=np.uint8)
+    small, large = (np.full((side, side, 3), (0, 0, 1), dtype=np.uint8) for side in (12, 60))
     each = [measure(Identity(), "one", [pixels], [25], show_progress=False)[0].psnr for pixels in (small, large)]
     (both,) = measure(Identity(), "two", [small, large], [25], show_progress=False)
     assert both.images == 2 and both.psnr == pytest.approx(np.mean(each))
