@@ -124,6 +124,23 @@ def test_many_photos_make_no_folder_that_looks_like_a_picture(photo, tmp_path, n
             plan(inputs, tmp_path / name)
 
 
+def test_an_existing_file_without_a_photo_s_name_is_no_output(photo, tmp_path, capsys):
+    (tmp_path / "notes").write_text("not a photo")
+    assert main([str(photo), "-o", str(tmp_path / "notes"), "--overwrite"]) == 2
+    assert "the name must end in .png" in capsys.readouterr().err
+    assert (tmp_path / "notes").read_text() == "not a photo"
+
+
+@pytest.mark.parametrize("names", [["", "-o", "x.png"], ["photo.png", "-o", ""]])
+def test_an_empty_name_does_not_mean_the_current_folder(photo, names, capsys, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    before = photo.read_bytes()
+    with pytest.raises(SystemExit) as exit:
+        main([*names, "--overwrite"])
+    assert exit.value.code == 2 and "the name is empty" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
 def test_a_folder_may_have_a_dot_in_its_name(photo, tmp_path):
     (tmp_path / "v1.0").mkdir()
     assert plan([photo], tmp_path / "v1.0") == [(photo, tmp_path / "v1.0" / "photo.png")]

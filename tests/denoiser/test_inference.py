@@ -599,7 +599,7 @@ def test_load_refuses_what_is_no_model(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["nonsense", "", "cpu:-1", "cuda:99", "hpu", "meta"])
+@pytest.mark.parametrize("name", ["nonsense", "", "cpu:-1", "cuda:99", "hpu", "meta", None])
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises(DenoiserError, match="no device"):
         pick_device(name)

@@ -22,6 +22,12 @@ def test_photo_refuses_what_is_not_one():
             photo.with_pixels(bad)
 
 
+@pytest.mark.parametrize(("pixels", "alpha"), [(None, None), ([[1]], None), (PIXELS, [[1]])])
+def test_other_types_than_arrays_are_refused(pixels, alpha):
+    with pytest.raises(ImageError, match="must be a NumPy array, not (NoneType|list)"):
+        Photo(pixels, alpha)
+
+
 def exif_block(gps):
     exif = Image.Exif()
     exif[MODEL] = "Camera"
