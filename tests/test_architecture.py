@@ -123,7 +123,8 @@ def test_the_tests_of_a_module_are_where_the_module_is():
     for path in sorted((ROOT / "tests").glob("*/**/test_*.py")):
         folder = path.parent.relative_to(ROOT / "tests").as_posix()
         home = ROOT / {"page": "denoiser/page", "helpers": "tests/helpers"}.get(folder, folder)
-        modules = {module.stem for module in home.glob("*.py")} | ({"app"} if folder == "page" else set())
+        modules = {file.stem for file in home.iterdir() if file.suffix in (".py", ".ipynb")}
+        modules |= {"app"} if folder == "page" else set()
         about = path.stem.removeprefix("test_")
         assert any(about == module or about.startswith(f"{module}_") for module in modules), path
 

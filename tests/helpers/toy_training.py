@@ -1,8 +1,6 @@
 """Toy runs for the tests of training: a network, photos and settings for seconds.
 
-`python tests/helpers/toy_training.py fit FLAGS` is the real command with that network, for a process of its own. Where
-KILL_AT is "MODULE FUNCTION COUNT", the process dies at that call of the function of that module as by kill -9: of
-fsync, when half of the file is written.
+`python tests/helpers/toy_training.py fit FLAGS` is the real command with that network, for a process of its own.
 """
 
 import importlib
@@ -89,6 +87,7 @@ def tensors_of(state):
 
 
 def kill_at(module_name: str, function: str, count: str) -> None:
+    """Kill this process, as by kill -9, at a call of a function of a module; at fsync, when half a file is written."""
     module = importlib.import_module(module_name)
     real, calls = getattr(module, function), iter(range(int(count)))
 
@@ -102,9 +101,14 @@ def kill_at(module_name: str, function: str, count: str) -> None:
     setattr(module, function, counted)
 
 
-if __name__ == "__main__":
+def run_toy(arguments: list[str], kill: str = "") -> None:
+    """Run the command with the toy network in this process and exit; `kill` is "MODULE FUNCTION COUNT", for kill_at."""
     torch.set_num_threads(1)
     loop.NETWORKS["residual"] = TINY
-    if "KILL_AT" in os.environ:
-        kill_at(*os.environ["KILL_AT"].split())
-    sys.exit(main(sys.argv[1:]))
+    if kill:
+        kill_at(*kill.split())
+    sys.exit(main(arguments))
+
+
+if __name__ == "__main__":
+    run_toy(sys.argv[1:])

@@ -1,6 +1,7 @@
 """Long runs survive: kill -9, damaged and missing checkpoints, a full disk, gradients that are no numbers, Ctrl-C."""
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_training import TOY, flags, newest_state, tensors_of
+from toy_training import TOY, flags, newest_state, run_toy, tensors_of
 
 import denoiser
 from train.__main__ import main
@@ -27,11 +28,14 @@ CPU = torch.device("cpu")
 SIGKILLED = -signal.SIGKILL
 
 
-def command(toy_run, **variables):
-    """The command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-    arguments = [sys.executable, str(TOY), "fit", *flags(toy_run)]
-    return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def exit_code(toy_run, kill=""):
+    """Run the command in a process of its own, forked after the imports, which take seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train.__main__"])
+    process = context.Process(target=run_toy, args=(["fit", *flags(toy_run)], kill))
+    process.start()
+    process.join(120)
+    return process.exitcode
 
 
 def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_run, tmp_path):
@@ -46,9 +50,8 @@ def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_r
         "train.fit.loop draw_curve 0",  # all but done
     ]
     for number, kill in enumerate(kills):
-        killed = command(replace(toy_run, resume=LATEST if number else None), KILL_AT=kill)
-        assert killed.wait(120) == SIGKILLED, killed.stderr.read() + killed.stdout.read()
-    assert command(replace(toy_run, resume=LATEST)).wait(120) == 0
+        assert exit_code(replace(toy_run, resume=LATEST if number else None), kill) == SIGKILLED, kill
+    assert exit_code(replace(toy_run, resume=LATEST)) == 0
     ours, expected = newest_state(toy_run), newest_state(whole)
     assert ours["counters"] == expected["counters"] and ours["settings"] == expected["settings"]
     tensors = tensors_of(expected)
@@ -63,7 +66,11 @@ def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_r
 
 
 def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(toy_run):
-    running = command(replace(toy_run, steps=1_000_000, validation_steps=1_000_000, checkpointing_steps=1_000_000))
+    endless = replace(toy_run, steps=1_000_000, validation_steps=1_000_000, checkpointing_steps=1_000_000)
+    running = subprocess.Popen(
+        [sys.executable, str(TOY), "fit", *flags(endless)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     while not (Path(toy_run.output_dir) / "train.json").exists():
         assert running.poll() is None, running.stderr.read()
         time.sleep(0.1)
