@@ -4,9 +4,11 @@
 """
 
 import importlib
+import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,10 @@ from denoiser import Photo, save_image
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from train.__main__ import main
 from train.config import TrainConfig
-from train.fit import loop
+from train.data.photo_set import PhotoSet
+from train.fit import loop, step
 from train.fit.checkpoint import find_checkpoints
+from train.recipes import RECIPES
 
 TOY = Path(__file__).resolve()
 TINY = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
@@ -108,6 +112,88 @@ def run_toy(arguments: list[str], kill: str = "") -> None:
     if kill:
         kill_at(*kill.split())
     sys.exit(main(arguments))
+
+
+CPU = torch.device("cpu")
+GAUSSIAN = {"camera_share": 0.0, "clean_share": 0.0, "grey_share": 0.0, "partial_share": 0.0}  # noise alone
+CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
+NETWORKS = {
+    "residual": ("photo", TINY),
+    "residual with batch norm and dropout": ("photo", replace(TINY, normalization="batch", dropout=0.1)),
+    "classic": ("classic", CLASSIC),
+}
+
+
+def toy(recipe=RECIPES["photo"], **changes):
+    small = {"steps": 10, "batch_size": 4, "crop": 16, "warmup_steps": 3, "learning_rate": 4e-4, "device": "cpu"}
+    small |= {"ema_decay": 0.9, "early_crops": (), "drift_weight": 0.0}
+    return replace(recipe, **small | changes)
+
+
+def take_steps(run, config, count, photos=None):
+    photos = PhotoSet(photos or toy_pictures())
+    losses = []
+    for _ in range(count):
+        rate = loop.learning_rate(config, run.step, loop.run_progress(config, run))
+        losses.append(float(step.train_step(run, photos, config, rate).loss))
+    return losses
+
+
+def state_of(run):
+    return {
+        "model": run.model.state_dict(),
+        "average": run.average and run.average.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
+        "counters": (run.step, run.best_psnr),
+    }
+
+
+def assert_same(first, second, where="state"):
+    """Equal bit for bit, through dicts and lists."""
+    assert type(first) is type(second), where
+    if isinstance(first, torch.Tensor):
+        assert first.dtype == second.dtype and torch.equal(first, second), where
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_same(first[key], second[key], f"{where}.{key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), where
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            assert_same(*pair, f"{where}[{index}]")
+    else:
+        assert first == second, where
+
+
+def metrics_of(config):
+    lines = (loop.Path(config.output_dir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def files_of(config):
+    root = loop.Path(config.output_dir)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def trained_model():
+    """A network whose output depends on everything: a fresh one is all but the identity."""
+    model = DenoisingAutoencoder(TINY)
+    torch.nn.init.normal_(model.body.tail.weight, std=0.1)
+    return model
+
+
+def crash_at_step(step, config, monkeypatch):
+    real = loop.train_step
+
+    def crashing(run, *arguments):
+        if run.step == step:
+            raise KeyboardInterrupt
+        return real(run, *arguments)
+
+    monkeypatch.setattr(loop, "train_step", crashing)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(config)
+    monkeypatch.setattr(loop, "train_step", real)
 
 
 if __name__ == "__main__":

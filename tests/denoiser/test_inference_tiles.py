@@ -1,0 +1,86 @@
+"""Tile by tile: progress, threads, and work that is stopped."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from stub_network import Stub, wrap
+
+from denoiser import (
+    Denoiser,
+    Photo,
+)
+from denoiser.weights import Weights
+
+
+@pytest.fixture(autouse=True)
+def float32_on_any_machine(monkeypatch):
+    """Random weights magnify what bfloat16 rounds; the bundled ones have a test of their own."""
+    monkeypatch.setattr("denoiser.inference.has_fast_bfloat16", lambda device: False)
+
+
+@pytest.fixture
+def model(tiny_model):
+    return Denoiser(Weights(tiny_model, "tiny"))
+
+
+# Progress
+
+WIDE = np.full((4, 3000), 128, np.uint8)  # three tiles
+
+
+def test_progress_counts_the_tiles(model):
+    calls = []
+    model.denoise(WIDE, on_progress=lambda *call: calls.append(call))
+    model(Photo(WIDE), None, lambda *call: calls.append(call))
+    assert calls == [(1, 3), (2, 3), (3, 3)] * 2
+
+
+def test_progress_that_raises_stops_the_work():
+    stub = Stub()
+
+    def stop(done, total):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        wrap(stub).denoise(WIDE, on_progress=stop)
+    assert len(stub.given) == 1
+
+
+# Tile by tile, and what a page makes of the result
+
+
+def finish(steps):
+    """Run a generator to its end: (what it yielded, what it returned)."""
+    yielded = []
+    while True:
+        try:
+            yielded.append(next(steps))
+        except StopIteration as end:
+            return yielded, end.value
+
+
+def test_tile_by_tile_gives_what_a_call_gives(model):
+    photo = Photo(WIDE, exif=b"Exif")
+    yielded, clean = finish(model.by_tile(photo))
+    assert np.array_equal(clean.pixels, model(photo).pixels) and clean.exif == photo.exif
+    assert [done for done, _ in yielded] == list(range(1, yielded[0][1] + 1)) and len(yielded) > 1
+
+
+def test_each_tile_may_run_in_another_thread(model):
+    steps = model.by_tile(Photo(WIDE))
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        for thread in (one, other):
+            thread.submit(next, steps).result()
+        assert not torch.is_inference_mode_enabled()
+        _, clean = other.submit(finish, steps).result()
+    assert np.array_equal(clean.pixels, model.denoise(WIDE))
+
+
+def test_closed_after_a_tile_no_further_tile_is_computed():
+    stub = Stub()
+    steps = wrap(stub).by_tile(Photo(WIDE))
+    next(steps)
+    steps.close()
+    assert len(stub.given) == 1 and finish(steps) == ([], None)
