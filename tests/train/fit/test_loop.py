@@ -205,6 +205,7 @@ def test_a_run_starts_from_bundled_weights_by_their_name(tmp_path, monkeypatch):
     assert_same(run.model.state_dict(), denoiser.load("base", device="cpu").weights.model.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("license", ["cc-by-nc-4.0", ""])
 def test_the_licence_and_the_past_of_what_a_run_started_from_are_kept(small_run, tmp_path, license, monkeypatch):
     save_weights(trained_model(), tmp_path / "given", {"steps": 7}, license=license)
@@ -237,6 +238,7 @@ def test_a_run_ends_when_its_minutes_are_over_with_the_rate_near_zero(small_run,
     assert max(rates) > 0.9 * small_run.learning_rate and rates[-1] < 0.01 * small_run.learning_rate
 
 
+@pytest.mark.slow
 def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run):
     config = replace(small_run, push="tester/mine", push_every=small_run.validation_steps)
     weights = loop.fit(config)
@@ -247,6 +249,7 @@ def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run)
     assert denoiser.load("tester/mine").weights.training["steps"] > 0
 
 
+@pytest.mark.slow
 def test_a_failed_push_loses_nothing(hub, small_run, capsys):
     hub.fail(".*", 403, times=100)
     weights = loop.fit(replace(small_run, push="tester/mine"))

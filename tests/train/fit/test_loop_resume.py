@@ -8,7 +8,7 @@ from toy_training import assert_same, crash_at_step, files_of, metrics_of, newes
 from train.config import LATEST
 from train.fit import loop
 
-pytestmark = pytest.mark.usefixtures("tiny_networks")
+pytestmark = [pytest.mark.usefixtures("tiny_networks"), pytest.mark.slow]
 
 
 def test_a_crashed_run_is_resumed_to_the_very_same_end(small_run, tmp_path, monkeypatch):

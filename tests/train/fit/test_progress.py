@@ -37,6 +37,7 @@ def test_tensorboard_gets_losses_and_scores(reported_run):
     assert [event.value for event in events.Scalars("validation/psnr")] == pytest.approx(logged, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_trackio_gets_losses_and_scores(reported_run, monkeypatch):
     logged, runs = [], []
     monkeypatch.setattr("trackio.init", lambda project, name, **options: runs.append((project, name)))
@@ -81,6 +82,7 @@ def test_without_matplotlib_the_run_ends_well_and_says_what_is_missing(toy_run, 
     assert "the curve could not be written: charts need Matplotlib: pip install matplotlib" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_reference_recipe_logs_and_draws_what_the_reference_reports(toy_run, tmp_path):
     loop.fit(replace(toy_run, sigma_law="exponential"))
     lines = [json.loads(line) for line in (Path(toy_run.output_dir) / "metrics.jsonl").read_text().splitlines()]

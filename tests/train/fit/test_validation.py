@@ -68,6 +68,7 @@ OTHER_VALIDATION = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", OTHER_VALIDATION.values(), ids=OTHER_VALIDATION)
 def test_a_best_that_was_measured_on_something_else_is_forgotten_and_that_is_said_once(small_run, change, capsys):
     small_run = replace(small_run, camera_share=0.0)
@@ -82,6 +83,7 @@ def test_a_best_that_was_measured_on_something_else_is_forgotten_and_that_is_sai
     assert training["steps"] > 8 and training["validation_psnr"] == pytest.approx(max(measured), abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counters", [{}, {"measured_on": None}], ids=["recorded", "of a checkpoint of old"])
 def test_a_best_that_was_measured_on_the_same_photos_stays(small_run, counters, capsys):
     loop.fit(replace(small_run, camera_share=0.25))
@@ -115,6 +117,7 @@ def test_validation_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_
     assert run.model.training
 
 
+@pytest.mark.slow
 def test_better_weights_take_away_what_was_measured_and_said_of_the_old_ones(hub, small_run):
     weights = loop.fit(replace(small_run, push="tester/mine"))
     made = ("results.json", "README.md", "example.jpg")

@@ -84,6 +84,7 @@ def small(monkeypatch):
     monkeypatch.setattr(experiments, "load_photos", lambda config: (photos[:2], photos[2:]))
 
 
+@pytest.mark.slow
 def test_an_experiment_trains_and_measures(small):
     base, growing = experiment(["base", "growing"], 0.004, [])
     assert base.name == "base" and base.crops >= 2 and growing.crops >= 2
