@@ -55,7 +55,7 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
     assert path.stat().st_mode & 0o7777 == mode and open_image(path).width == 9
 
 
-def test_while_it_is_written_a_secret_file_is_as_secret(tmp_path, monkeypatch):
+def test_a_private_file_stays_private_while_it_is_replaced(tmp_path, monkeypatch):
     path, seen, replace = tmp_path / "x.png", [], os.replace
     path.touch()
     path.chmod(0o600)
@@ -66,7 +66,7 @@ def test_while_it_is_written_a_secret_file_is_as_secret(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path, exists):
+def test_the_target_of_a_link_is_replaced_and_the_link_stays(tmp_path, exists):
     target, link = tmp_path / "folder" / "photo", tmp_path / "x.png"
     target.parent.mkdir()
     if exists:
@@ -77,7 +77,7 @@ def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path, exists):
     assert [path.name for path in target.parent.iterdir()] == ["photo"] and len(list(tmp_path.iterdir())) == 2
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path):
+def test_only_regular_files_are_replaced(tmp_path):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "x.png").symlink_to("pipe")
@@ -88,7 +88,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_opaque_alpha_is_no_obstacle_and_a_new_file_has_ordinary_permissions(tmp_path):
+def test_opaque_alpha_is_dropped_and_a_new_file_has_ordinary_permissions(tmp_path):
     save_image(Photo(noise(6, 9, 3), np.full((6, 9), 255, np.uint8)), tmp_path / "x.jpg")
     (tmp_path / "plain").touch()
     assert (tmp_path / "x.jpg").stat().st_mode == (tmp_path / "plain").stat().st_mode

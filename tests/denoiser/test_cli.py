@@ -26,7 +26,7 @@ def test_one_photo_to_one_file_equals_the_python_api(photo, tmp_path):
     assert np.array_equal(denoiser.open_image(target).pixels, expected.pixels)
 
 
-def test_a_bundled_model_is_taken_by_its_name_from_anywhere(photo, tmp_path, monkeypatch):
+def test_a_bundled_model_is_found_by_name_from_any_folder(photo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([str(photo), "-o", "clean.png", "--model", "classic"]) == 0
     expected = denoiser.load("classic")(denoiser.open_image(photo))
@@ -49,7 +49,7 @@ def test_a_folder_goes_to_a_folder_and_bad_files_do_not_stop_the_rest(photo, tmp
     assert "broken.jpg" in errors and "1 of 3" in errors
 
 
-def test_an_existing_file_is_replaced_only_when_told_to(photo, capsys):
+def test_an_existing_file_is_replaced_only_with_overwrite(photo, capsys):
     before = photo.read_bytes()
     assert main([str(photo), "-o", str(photo)]) == 1
     assert "--overwrite" in capsys.readouterr().err and photo.read_bytes() == before
@@ -77,7 +77,7 @@ def test_a_bad_level_is_a_usage_error(photo, level, capsys):
     ("extra", "said"),
     [(["--model", "no such folder"], "neither a model folder"), (["--device", "abacus"], "no device")],
 )
-def test_what_stops_everything_exits_with_2(photo, tmp_path, extra, said, capsys):
+def test_a_bad_model_or_device_exits_with_2(photo, tmp_path, extra, said, capsys):
     assert main([str(photo), "-o", str(tmp_path / "x.png"), *extra]) == 2
     assert said in capsys.readouterr().err
 
@@ -105,14 +105,14 @@ def test_an_output_that_cannot_be_written_is_refused_and_makes_no_folder(photo, 
 
 
 @pytest.mark.parametrize("name", ["out.heic", "out.png", "out.gif"])
-def test_many_photos_make_no_folder_that_looks_like_a_picture(photo, tmp_path, name):
+def test_the_folder_for_many_photos_must_not_look_like_a_picture(photo, tmp_path, name):
     shutil.copy(photo, tmp_path / "second.png")
     for inputs in ([tmp_path], [photo, tmp_path / "second.png"]):
         with pytest.raises(ImageError, match="2 photos need a folder"):
             plan(inputs, tmp_path / name)
 
 
-def test_an_existing_file_without_a_photo_s_name_is_no_output(photo, tmp_path, capsys):
+def test_an_existing_file_without_a_photo_s_suffix_is_refused_as_output(photo, tmp_path, capsys):
     (tmp_path / "notes").write_text("not a photo")
     assert main([str(photo), "-o", str(tmp_path / "notes"), "--overwrite"]) == 2
     assert "the name must end in .png" in capsys.readouterr().err
@@ -136,7 +136,7 @@ def test_a_folder_may_have_a_dot_in_its_name(photo, tmp_path):
     assert plan([photo], tmp_path / "new")[0][1].parent == tmp_path / "new"
 
 
-def test_what_the_libraries_think_of_a_file_is_not_shown(tmp_path, capfd, recwarn):
+def test_warnings_of_the_libraries_are_not_shown(tmp_path, capfd, recwarn):
     exif = b"II*\0\x08\0\0\0\5\0" + bytes(20)  # of five tags all but one are missing
     Image.new("RGB", (24, 16)).save(tmp_path / "x.png", exif=exif)
     assert main([str(tmp_path / "x.png"), "-o", str(tmp_path / "y.png"), "--level", "0"]) == 0
@@ -190,7 +190,7 @@ def test_an_output_folder_that_cannot_be_used_fails_photo_by_photo(photo, tmp_pa
     assert len(lines) == 3 and lines[0].endswith("can't be used: Permission denied.")
 
 
-def test_names_cannot_play_tricks_on_the_terminal(photo, tmp_path, printed_lines):
+def test_names_with_control_characters_are_escaped(photo, tmp_path, printed_lines):
     for name in ("new\nline.png", "\x1b[2Jclear.png", "\u202egnp.exe.png", "bell\x07\r.png", "\udcff.png"):
         (tmp_path / name).write_bytes(b"no photo")
         assert main([str(tmp_path / name), "-o", str(tmp_path / "out.png")]) == 1
@@ -209,7 +209,7 @@ def animation(path):
 
 
 @pytest.mark.parametrize("suffix", ["webp", "png", "tif"])
-def test_a_file_of_which_only_a_part_is_read_is_never_replaced_by_it(tmp_path, suffix, printed_lines):
+def test_a_file_that_is_read_only_in_part_is_never_replaced(tmp_path, suffix, printed_lines):
     path = animation(tmp_path / f"x.{suffix}")
     before = path.read_bytes()
     (tmp_path / f"link.{suffix}").symlink_to(path)
@@ -221,7 +221,7 @@ def test_a_file_of_which_only_a_part_is_read_is_never_replaced_by_it(tmp_path, s
     assert printed_lines()[0].startswith(f"note: Only the first {'page' if suffix == 'tif' else 'frame'} of 'x.")
 
 
-def test_what_the_new_file_has_no_room_for_is_said(tmp_path, printed_lines):
+def test_what_the_new_file_has_no_room_for_is_printed(tmp_path, printed_lines):
     exif = Image.Exif()
     exif[271] = "Maker"
     Image.new("RGB", (24, 16)).save(tmp_path / "x.jpg", exif=exif)

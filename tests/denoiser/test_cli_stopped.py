@@ -22,9 +22,7 @@ rng = np.random.default_rng(0)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("place", ["denoiser.cli.open_image", "denoiser.image_io._write", "os.fsync", "os.replace"])
-def test_a_signal_ends_the_work_in_one_line_and_leaves_nothing_behind(
-    photo, tmp_path, number, place, printed_lines, monkeypatch
-):
+def test_a_signal_prints_one_line_and_leaves_nothing_behind(photo, tmp_path, number, place, printed_lines, monkeypatch):
     shutil.copy(photo, tmp_path / "second.png")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

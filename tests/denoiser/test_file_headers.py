@@ -44,7 +44,7 @@ def test_a_jpeg_of_many_scans_is_refused(opened):
             opened(data)
 
 
-def test_what_looks_like_a_scan_but_is_none_does_not_count(opened):
+def test_only_real_scans_count(opened):
     assert opened(jpeg((0xEC, b"\xff\xda" * 500)) + b"\xff\xda" * 500).width == 16
     noisy = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(
@@ -53,7 +53,7 @@ def test_what_looks_like_a_scan_but_is_none_does_not_count(opened):
     assert noisy.getvalue().count(b"\xff\x00") > 500 and opened(noisy.getvalue()).width == 300
 
 
-def test_markers_are_found_wherever_a_block_of_the_file_ends(opened, monkeypatch):
+def test_markers_are_found_across_the_ends_of_blocks(opened, monkeypatch):
     data = with_scans(MAX_SCANS + 1)
     for size in (2, 3, 5, 7, 64):
         monkeypatch.setattr(file_headers, "_BLOCK", size)

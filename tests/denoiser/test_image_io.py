@@ -75,7 +75,7 @@ def test_a_turned_16_bit_photo_keeps_its_depth(tmp_path):
     ],
 )
 @pytest.mark.parametrize("bare", [True, False], ids=["bare", "with metadata"])
-def test_lossless_formats_give_back_every_bit(tmp_path, suffix, channels, dtype, alpha, bare):
+def test_lossless_formats_keep_every_bit(tmp_path, suffix, channels, dtype, alpha, bare):
     icc, exif, xmp = (None, None, None) if bare else (SRGB if channels else GREY_ICC, exif_bytes(), XMP % b"")
     clear = np.where(noise(6, 9) < 99, 0, noise(6, 9, dtype=dtype))  # the colour under a zero has to survive too
     photo = Photo(noise(6, 9, *channels, dtype=dtype), clear if alpha else None, icc, exif, xmp)
@@ -102,7 +102,7 @@ def test_lossy_formats_stay_close_and_keep_metadata(tmp_path, suffix):
     assert (tmp_path / f"low{suffix}").stat().st_size < (tmp_path / f"x{suffix}").stat().st_size
 
 
-def test_webp_is_lossy_on_request_alone(tmp_path):
+def test_webp_is_lossy_only_on_request(tmp_path):
     for quality, exact in ((None, True), (95, False)):
         save_image(Photo(noise(6, 9, 3)), tmp_path / "x.webp", quality=quality)
         assert np.array_equal(open_image(tmp_path / "x.webp").pixels, noise(6, 9, 3)) == exact
@@ -221,7 +221,7 @@ def test_16_bit_is_rounded_for_8_bit_formats(tmp_path):
     assert_same(open_image(tmp_path / "x.bmp"), np.array([[0, 0, 1, 128, 255]], np.uint8))
 
 
-def test_damaged_exif_does_not_cost_the_photo(tmp_path):
+def test_a_photo_with_damaged_exif_is_read(tmp_path):
     stored = noise(6, 9, 3)
     Image.fromarray(stored).save(tmp_path / "x.png", exif=b"Exif\0\0not an EXIF block")
     photo = open_image(tmp_path / "x.png")
@@ -234,26 +234,26 @@ def png_chunk(kind, data):
 
 
 @pytest.mark.parametrize("quality", ["90", 90.5, 0, 101, True, float("nan")])
-def test_a_quality_that_is_none_is_refused(tmp_path, quality):
+def test_a_quality_out_of_range_is_refused(tmp_path, quality):
     with pytest.raises(ImageError, match="quality must be a whole number from 1 to 100"):
         save_image(Photo(noise(6, 9)), tmp_path / "x.jpg", quality=quality)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
-def test_a_quality_may_be_numpys(tmp_path, suffix):
+def test_a_quality_may_be_a_numpy_integer(tmp_path, suffix):
     for name, quality in (("a", 50), ("b", np.int64(50))):
         save_image(Photo(noise(6, 9)), tmp_path / (name + suffix), quality=quality)
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
-def test_what_is_no_path_is_refused():
+def test_other_types_than_paths_are_refused():
     for use in (open_image, image_size, lambda path: save_image(Photo(noise(6, 9)), path)):
         for path in (None, 3, b"x.png"):
             with pytest.raises(ImageError, match="path of a photo must be a string or a Path"):
                 use(path)
 
 
-def test_a_failure_that_is_not_the_disks_is_not_put_on_it(tmp_path):
+def test_only_failures_of_the_disk_are_blamed_on_it(tmp_path):
     with pytest.raises(ImageError, match="Try another format"):
         save_image(Photo(noise(6, 9), exif=b"Exif\0\0no EXIF block"), tmp_path / "x.tif")
     with pytest.raises(ImageError, match="File name too long. Check the folder"):

@@ -63,7 +63,7 @@ def test_level_zero_returns_the_input_in_new_memory(model, dtype, subtests):
 
 
 @every_dtype
-def test_the_result_is_that_of_the_network(model, tiny_model, dtype):
+def test_the_result_equals_that_of_the_network(model, tiny_model, dtype):
     pixels = pixels_of((24, 40, 3), dtype)
     tensor = torch.from_numpy(as_floats(pixels).astype(np.float32)).permute(2, 0, 1)[None]
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_grey_is_the_mean_of_what_the_network_makes_of_three_equal_channels(mode
 
 
 @every_dtype
-def test_a_grey_photo_as_a_colour_file_stays_grey_in_memory_of_its_own(model, dtype):
+def test_a_grey_photo_in_a_colour_file_stays_grey(model, dtype):
     pixels = np.repeat(pixels_of((24, 40, 1), dtype), 3, axis=2)
     clean = model.denoise(pixels)
     assert np.ptp(clean, axis=2).max() == 0 and clean.shape == pixels.shape
@@ -121,7 +121,7 @@ def test_black_and_white_stay_in_range(dtype):
 
 
 @pytest.mark.parametrize("level", [None, 0, 25])
-def test_floats_beyond_the_range_are_taken_and_come_back_inside(model, level):
+def test_floats_beyond_the_range_are_accepted_and_results_are_inside(model, level):
     pixels = np.random.default_rng(0).normal(0.5, 0.5, (24, 40, 3)).astype(np.float32)
     assert pixels.min() < 0 and pixels.max() > 1
     clean = model.denoise(pixels, level)
@@ -156,7 +156,7 @@ VIEWS = {
 
 
 @every_dtype
-def test_a_view_gives_what_its_copy_gives(model, dtype, subtests):
+def test_a_view_gives_the_same_as_its_copy(model, dtype, subtests):
     for (name, view), level in product(VIEWS.items(), (None, 0)):
         with subtests.test(view=name, level=level):
             pixels = view(pixels_of((24, 40, 3), dtype))
@@ -207,7 +207,7 @@ def test_below_the_estimate_the_network_is_told_the_estimate_and_a_share_is_remo
     assert removed == pytest.approx(0.1 * 10 / 50 * ESTIMATE_MARGIN, rel=1e-3)
 
 
-def test_without_a_level_the_network_is_asked_blind():
+def test_without_a_level_the_network_estimates_it():
     stub = Stub()
     wrap(stub).denoise(GOOD)
     assert stub.given[0][1] is None
@@ -235,7 +235,7 @@ def test_a_photo_keeps_all_but_its_pixels(model, change, shape, dtype):
 
 
 @pytest.mark.parametrize("level", [None, 0, 25])
-def test_a_photo_is_denoised_as_its_pixels_are(model, level):
+def test_a_photo_gives_the_same_as_its_pixels(model, level):
     pixels = pixels_of((24, 40, 3), np.uint8)
     np.testing.assert_array_equal(model(Photo(pixels), level).pixels, model.denoise(pixels, level))
 
@@ -243,7 +243,7 @@ def test_a_photo_is_denoised_as_its_pixels_are(model, level):
 # The estimate
 
 
-def test_the_estimate_is_the_network_s_on_the_scale_people_know(subtests):
+def test_the_estimate_is_on_the_255_scale(subtests):
     for shape, dtype in product(SHAPES, DTYPES):
         with subtests.test(shape=shape, dtype=dtype.__name__):
             level = wrap(Stub(sigma=0.1)).estimate_level(pixels_of(shape, dtype))
@@ -271,7 +271,7 @@ def test_an_estimate_can_be_given_as_a_level():
 # Loading
 
 
-def test_load_gives_what_was_saved(tiny_model, tmp_path):
+def test_load_returns_what_was_saved(tiny_model, tmp_path):
     save_weights(tiny_model, tmp_path / "mine", training={"steps": 3})
     model = load(tmp_path / "mine", device="cpu")
     assert model.steerable
@@ -279,5 +279,5 @@ def test_load_gives_what_was_saved(tiny_model, tmp_path):
     assert model.denoise(pixels_of((24, 40, 3), np.uint8)).shape == (24, 40, 3)
 
 
-def test_every_public_name_is_there_and_documented():
+def test_every_public_name_exists_and_is_documented():
     assert [name for name in denoiser.__all__ if not getattr(denoiser, name).__doc__] == []

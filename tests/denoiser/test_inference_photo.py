@@ -45,7 +45,7 @@ GOOD = np.zeros((8, 8, 3), np.uint8)
 # Noise for trying it out
 
 
-def test_the_seed_alone_decides_the_noise(untouched_global_generators):
+def test_the_noise_depends_only_on_the_seed(untouched_global_generators):
     photo = Photo(pixels_of((24, 40, 3), np.uint8))
     first = add_noise(photo, 25, seed=1).pixels
     np.testing.assert_array_equal(add_noise(photo, 25, seed=1).pixels, first)
@@ -76,12 +76,12 @@ def test_added_noise_does_not_wrap_around():
         assert np.abs(noisy.astype(int) - value).max() < 150
 
 
-def test_no_level_is_no_strength_of_noise():
+def test_added_noise_needs_a_level():
     with pytest.raises(ImageError, match="number from 0 to 100"):
         add_noise(Photo(GOOD), None)
 
 
-def test_noise_that_is_added_in_parts_is_that_of_the_whole():
+def test_noise_added_in_parts_equals_that_of_the_whole():
     pixels = pixels_of((1201, 1803, 3), np.uint8)  # over three parts; the last isn't a multiple of sixteen
     assert pixels.size > 3 * inference.PART_VALUES and pixels.size % 16
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
@@ -89,7 +89,7 @@ def test_noise_that_is_added_in_parts_is_that_of_the_whole():
     np.testing.assert_array_equal(add_noise(Photo(pixels), 25, seed=7).pixels, whole[0].permute(1, 2, 0).numpy())
 
 
-def test_adding_noise_takes_no_floats_of_the_whole_photo():
+def test_adding_noise_uses_little_memory():
     photo = Photo(pixels_of((2000, 3000, 3), np.uint8))
     noisy, peak = peak_of(lambda: add_noise(photo, 25))
     assert peak < 4 * noisy.pixels.nbytes + (100 << 20)  # 24 megapixels: 390 MB
@@ -101,7 +101,7 @@ def test_a_seed_is_a_whole_number(seed):
         add_noise(Photo(GOOD), 25, seed=seed)
 
 
-def test_seeds_may_be_large_or_numpys():
+def test_seeds_may_be_large_or_of_numpy():
     for seed in (2**64 - 1, 3):
         expected = add_noise(Photo(GOOD), 25, seed=seed).pixels
         np.testing.assert_array_equal(add_noise(Photo(GOOD), 25, seed=np.uint64(seed)).pixels, expected)
@@ -121,19 +121,19 @@ def expected_scores(image, reference):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("shape", [(11, 11, 3), (24, 40), (37, 53, 3)], ids=str)
-def test_scores_are_those_of_scikit_image(shape, dtype):
+def test_scores_equal_scikit_image(shape, dtype):
     reference = Photo(pixels_of(shape, dtype))
     noisy = add_noise(reference, 10)
     assert compare(noisy, reference) == pytest.approx(expected_scores(noisy.pixels, reference.pixels), abs=1e-4)
 
 
-def test_scores_on_a_photo_are_those_of_scikit_image(photo_pixels):
+def test_scores_of_a_photo_equal_scikit_image(photo_pixels):
     reference = Photo(photo_pixels.copy())
     noisy = add_noise(reference, 25)
     assert compare(noisy, reference) == pytest.approx(expected_scores(noisy.pixels, reference.pixels), abs=1e-4)
 
 
-def test_depths_can_be_compared_with_each_other():
+def test_photos_of_different_depths_can_be_compared():
     pixels = pixels_of((24, 40, 3), np.uint8)
     scores = compare(Photo(pixels.astype(np.uint16) * 257), Photo(pixels))
     assert scores["psnr"] > 100 and scores["ssim"] == pytest.approx(1)
@@ -144,7 +144,7 @@ def test_a_photo_scores_best_against_itself():
     assert compare(photo, photo) == {"psnr": np.inf, "ssim": pytest.approx(1)}
 
 
-def test_scores_by_bands_are_those_of_the_whole(monkeypatch, subtests):
+def test_scores_in_bands_equal_those_of_the_whole(monkeypatch, subtests):
     for shape, part in product([(37, 23, 3), (11, 40), (24, 11, 3), (40, 10, 3), (9, 40)], (1, 400, 700, 1 << 21)):
         with subtests.test(shape=shape, part=part):
             monkeypatch.setattr(inference, "PART_VALUES", part)
@@ -160,7 +160,7 @@ def test_scores_by_bands_are_those_of_the_whole(monkeypatch, subtests):
 
 
 @pytest.mark.slow
-def test_comparing_takes_no_more_memory_for_larger_photos(photo_pixels):
+def test_comparing_uses_little_memory(photo_pixels):
     reference = Photo(np.tile(photo_pixels, (12, 14, 1)))  # 6 megapixels
     noisy = add_noise(reference, 25)
     scores, peak = peak_of(lambda: compare(noisy, reference))
@@ -170,7 +170,7 @@ def test_comparing_takes_no_more_memory_for_larger_photos(photo_pixels):
 
 
 @pytest.mark.long
-def test_comparing_24_megapixels_takes_little_and_gives_the_right_figures(photo_pixels):
+def test_comparing_24_megapixels_uses_little_memory_and_is_exact(photo_pixels):
     reference = Photo(np.tile(photo_pixels, (20, 34, 1))[:4000, :6000].copy())
     noisy = add_noise(reference, 25)
     scores, peak = peak_of(lambda: compare(noisy, reference))
@@ -189,7 +189,7 @@ def test_comparing_24_megapixels_takes_little_and_gives_the_right_figures(photo_
 
 
 @pytest.mark.parametrize("shape", [(10, 40, 3), (40, 10), (1, 1, 3)], ids=str)
-def test_ssim_is_left_out_where_its_window_does_not_fit(shape):
+def test_ssim_is_left_out_for_images_smaller_than_its_window(shape):
     photo = Photo(pixels_of(shape, np.uint8))
     assert compare(add_noise(photo, 25), photo).keys() == {"psnr"}
 
@@ -201,7 +201,7 @@ def test_photos_of_different_shapes_cannot_be_compared(shape):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_blend_goes_from_the_one_to_the_other(dtype):
+def test_a_blend_goes_from_one_photo_to_the_other(dtype):
     before, after = (Photo(pixels_of((9, 7, 3), dtype, seed)) for seed in (0, 1))
     assert blend(before, after, 0) is before and blend(before, after, 1) is after
     for amount in (0.25, 0.5, 0.99):
@@ -218,7 +218,7 @@ def test_what_was_removed_is_shown_on_grey_and_amplified():
     assert (residual(*deep).pixels == 128 + 4 * 10).all() and residual(*deep).bit_depth == 8
 
 
-def test_photos_of_different_kinds_are_neither_blended_nor_subtracted():
+def test_blend_and_residual_refuse_photos_of_different_kinds():
     small, large, deep = (
         Photo(pixels_of(*kind)) for kind in (((4, 4), np.uint8), ((5, 4), np.uint8), ((4, 4), np.uint16))
     )

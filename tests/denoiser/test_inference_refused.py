@@ -114,7 +114,7 @@ def test_other_levels_are_refused(model, subtests):
                 add_noise(Photo(GOOD), level)
 
 
-def test_numbers_of_any_kind_are_levels(subtests):
+def test_levels_may_be_numbers_of_any_type(subtests):
     for level in (0, 0.0, -0.0, 1e-9, 25, np.int64(25), np.uint8(25), np.float32(25), np.float16(25), 100):
         with subtests.test(level=repr(level)):
             stub = Stub(sigma=0.0)
@@ -124,27 +124,27 @@ def test_numbers_of_any_kind_are_levels(subtests):
 
 
 @pytest.mark.parametrize("level", [0, 25])
-def test_a_classic_network_refuses_a_level_in_plain_words(classic, level):
+def test_a_classic_network_refuses_a_level(classic, level):
     with pytest.raises(
         ImageError, match="tiny-classic is blind only and takes no noise level. Leave the level on auto"
     ):
         classic.denoise(GOOD, level)
 
 
-def test_load_refuses_what_is_no_model(tmp_path):
+def test_load_refuses_a_folder_that_is_not_a_model(tmp_path):
     with pytest.raises(WeightsError, match="config.json"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["nonsense", "", "cpu:-1", "cuda:99", "hpu", "meta", None])
-def test_a_device_that_is_not_there_is_refused(name):
+def test_a_missing_device_is_refused(name):
     with pytest.raises(DenoiserError, match="no device"):
         pick_device(name)
 
 
-def test_auto_is_a_device_that_is_there():
+def test_auto_is_an_existing_device():
     assert torch.ones(2, device=pick_device("auto")).sum().item() == 2
 
 
-def test_our_errors_can_be_caught_together():
+def test_our_errors_share_a_base_class():
     assert issubclass(ImageError, DenoiserError) and issubclass(WeightsError, DenoiserError)

@@ -61,7 +61,7 @@ def finish(steps):
             return yielded, end.value
 
 
-def test_tile_by_tile_gives_what_a_call_gives(model):
+def test_tile_by_tile_gives_the_same_as_a_call(model):
     photo = Photo(WIDE, exif=b"Exif")
     yielded, clean = finish(model.by_tile(photo))
     assert np.array_equal(clean.pixels, model(photo).pixels) and clean.exif == photo.exif
@@ -78,7 +78,7 @@ def test_each_tile_may_run_in_another_thread(model):
     assert np.array_equal(clean.pixels, model.denoise(WIDE))
 
 
-def test_closed_after_a_tile_no_further_tile_is_computed():
+def test_closing_after_a_tile_computes_no_more_tiles():
     stub = Stub()
     steps = wrap(stub).by_tile(Photo(WIDE))
     next(steps)

@@ -46,7 +46,7 @@ def several(path):
         *((f"x.{suffix}", "main image") for suffix in ("mpo", "heic")),
     ],
 )
-def test_that_a_file_holds_more_pictures_is_said(tmp_path, name, what):
+def test_further_pictures_in_a_file_are_noted(tmp_path, name, what):
     photo = open_image(several(tmp_path / name))
     assert photo.pixels.min() > 250
     assert photo.is_part and photo.notes == (f"Only the {what} of {name!r} was read; it has more.",)
@@ -55,7 +55,7 @@ def test_that_a_file_holds_more_pictures_is_said(tmp_path, name, what):
     assert not open_image(tmp_path / "single.png").is_part
 
 
-def test_thumbnails_are_no_further_pictures(tmp_path):
+def test_thumbnails_do_not_count_as_further_pictures(tmp_path):
     data = several(tmp_path / "x.mpo").read_bytes()
     second = data.index(b"MPF\0") + 4 + 8 + 2 + 3 * 12 + 4 + 16  # behind a directory of three tags, and the first one
     assert data[second - 16 : second - 12] == struct.pack("<L", 0x030000)  # the main image

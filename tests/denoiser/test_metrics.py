@@ -88,7 +88,7 @@ def test_more_noise_scores_lower(metric):
 
 
 @every_metric
-def test_the_pictures_stay_as_they_were(metric):
+def test_inputs_are_not_changed(metric):
     image, reference = (torch.from_numpy(array)[None] for array in random_pair(3, 20, 24))
     before = image.clone(), reference.clone()
     metric(image, reference)
@@ -117,7 +117,7 @@ def test_ssim_of_the_negative_is_below_zero():
 
 
 @pytest.mark.parametrize("size", [(10, 11), (11, 10), (1, 1)], ids=str)
-def test_ssim_refuses_what_its_window_does_not_fit(size):
+def test_ssim_refuses_images_smaller_than_its_window(size):
     with pytest.raises(ValueError, match="11x11"):
         metrics.ssim(torch.zeros(1, 3, *size), torch.zeros(1, 3, *size))
 
@@ -129,5 +129,5 @@ def test_argmax_accuracy_of_four_pixels_counted_by_hand():
     assert metrics.argmax_channel_accuracy(image, reference).tolist() == [0.75]  # blue alone turned red
 
 
-def test_argmax_accuracy_does_not_see_brightness(photo_tensor):
+def test_argmax_accuracy_ignores_brightness(photo_tensor):
     assert metrics.argmax_channel_accuracy(photo_tensor * 0.5, photo_tensor).item() == 1

@@ -30,7 +30,7 @@ def any_model(request):
 
 
 @torch.no_grad()
-def test_any_size_comes_back_at_its_size(any_model, subtests):
+def test_any_size_is_kept(any_model, subtests):
     for size in SIZES:
         with subtests.test(size=size):
             restored = any_model(picture(2, 3, *size))
@@ -40,13 +40,13 @@ def test_any_size_comes_back_at_its_size(any_model, subtests):
 
 @pytest.mark.parametrize("levels", range(2, MAX_LEVELS + 1))
 @torch.no_grad()
-def test_any_number_of_levels_takes_any_size(levels):
+def test_networks_with_any_number_of_levels_keep_any_size(levels):
     config = ModelConfig(widths=(4,) * levels, encoder_blocks=(1,) * levels, decoder_blocks=(1,) * (levels - 1))
     assert DenoisingAutoencoder(config).eval()(picture(1, 3, 37, 53)).shape == (1, 3, 37, 53)
 
 
 @torch.no_grad()
-def test_pictures_of_a_batch_do_not_see_each_other(any_model):
+def test_pictures_of_a_batch_are_independent(any_model):
     batch = picture(3, 3, 24, 40)
     alone = torch.cat([any_model(one[None]) for one in batch])
     torch.testing.assert_close(any_model(batch), alone, rtol=0, atol=1e-5)
@@ -87,7 +87,7 @@ def test_a_level_of_any_broadcastable_shape_means_the_same(tiny_model, shape):
 
 
 @torch.no_grad()
-def test_blind_is_the_estimate_handed_back(tiny_model):
+def test_blind_denoising_uses_the_estimate(tiny_model):
     noisy = picture(2, 3, 32, 48)
     assert torch.equal(tiny_model(noisy), tiny_model(noisy, tiny_model.estimate_sigma(noisy)))
 
@@ -143,7 +143,7 @@ def test_padding_only_adds_to_the_right_and_below(size):
 
 
 @pytest.mark.parametrize(("name", "count"), [("residual", 2_430_148), ("classic", 7_958_531)])
-def test_the_presets_keep_their_parameter_counts(name, count):
+def test_the_networks_keep_their_parameter_counts(name, count):
     assert sum(value.numel() for value in preset_without_memory(name).parameters()) == count
 
 

@@ -54,7 +54,7 @@ def test_tags_of_exif_that_share_their_bytes_are_refused(opened, kind):
 
 
 @pytest.mark.parametrize("pointers", [[EXIF_IFD], [0x8825], [EXIF_IFD, INTEROP_IFD]], ids=str)
-def test_directories_behind_others_are_looked_through_too(opened, pointers):
+def test_nested_directories_are_checked(opened, pointers):
     exif, at = b"", 8
     for pointer in pointers:
         at += len(directory([(pointer, LONG, 1, 0)]))
@@ -69,7 +69,7 @@ def test_directories_behind_others_are_looked_through_too(opened, pointers):
         check_exif(b"Exif\0\0" * 3 + exif, "x")
 
 
-def test_the_list_of_an_mpos_pictures_is_looked_through_too(opened):
+def test_the_list_of_pictures_in_an_mpo_is_checked(opened):
     with pytest.raises(ImageError, match="more metadata"):
         opened(jpeg((0xE2, b"MPF\0" + sharing(500, 40_000))))
 
@@ -98,7 +98,7 @@ def test_a_tag_of_millions_of_numbers_is_refused(opened):
 
 @pytest.mark.filterwarnings("ignore:Truncated File Read")
 @pytest.mark.parametrize("kind", FORMATS_WITH_EXIF)
-def test_what_two_tags_may_share_and_what_is_not_there_are_no_reason_to_refuse(opened, kind):
+def test_a_few_shared_or_missing_bytes_are_accepted(opened, kind):
     values = struct.pack("<LL", 300, 1)
     tags = [
         (282, RATIONAL, 1, 0),
@@ -110,7 +110,7 @@ def test_what_two_tags_may_share_and_what_is_not_there_are_no_reason_to_refuse(o
     assert photo.pixels.shape == PIXELS.shape
 
 
-def test_directories_that_lead_in_circles_come_to_an_end(opened):
+def test_cyclic_directories_are_read_once(opened):
     first = directory([(EXIF_IFD, LONG, 1, 8), (0x8825, LONG, 1, 0)], following=8)
     check_exif(b"II*\0\x08\0\0\0" + first, "x")
     for data in (

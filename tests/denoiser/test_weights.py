@@ -30,7 +30,7 @@ def folder(tiny_model, tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny_model", "tiny_classic"])
 @torch.no_grad()
-def test_what_is_loaded_is_the_model_rounded_to_float16(name, request, tmp_path, photo_tensor):
+def test_the_loaded_model_is_the_saved_one_rounded_to_float16(name, request, tmp_path, photo_tensor):
     model = request.getfixturevalue(name)
     rounded = copy.deepcopy(model)
     for value in [*rounded.parameters(), *rounded.buffers()]:
@@ -41,7 +41,7 @@ def test_what_is_loaded_is_the_model_rounded_to_float16(name, request, tmp_path,
     assert torch.equal(loaded(photo_tensor), rounded(photo_tensor))
 
 
-def test_saving_what_was_loaded_gives_the_same_files(folder, tmp_path):
+def test_saving_a_loaded_model_gives_the_same_files(folder, tmp_path):
     save_weights(load_weights(folder).model, tmp_path / "again", training={"steps": 7})
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
@@ -54,13 +54,13 @@ def test_a_loaded_network_is_ready_for_use(folder):
     assert (loaded.source, loaded.revision, loaded.training) == ("good", None, {"steps": 7})
 
 
-def test_saving_leaves_the_model_alone(tiny_model, tmp_path):
+def test_saving_does_not_change_the_model(tiny_model, tmp_path):
     before = copy.deepcopy(tiny_model.state_dict())
     save_weights(tiny_model, tmp_path)
     assert all(torch.equal(value, before[name]) for name, value in tiny_model.state_dict().items())
 
 
-def test_saving_replaces_what_was_there_and_nothing_else(folder, tiny_classic):
+def test_saving_replaces_only_the_old_weights(folder, tiny_classic):
     (folder / "README.md").write_text("a model card")
     save_weights(tiny_classic, folder)
     assert load_weights(folder).model.config == tiny_classic.config
@@ -82,7 +82,7 @@ def test_the_config_says_format_network_and_training(folder, tiny_config):
 
 @pytest.mark.parametrize("name", ["tiny_model", "tiny_classic"])
 @torch.no_grad()
-def test_large_networks_are_stored_as_int8_close_by(name, request, tmp_path, photo_tensor, monkeypatch):
+def test_large_networks_are_stored_as_int8_with_small_errors(name, request, tmp_path, photo_tensor, monkeypatch):
     monkeypatch.setattr(weights, "PLAIN_GIT_BYTES", 0)
     model = request.getfixturevalue(name)
     save_weights(model, tmp_path)
@@ -115,7 +115,7 @@ def zero(layer):
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("residual", torch.float16), ("classic", torch.int8)])
-def test_the_presets_fit_into_plain_git(name, dtype, tmp_path):
+def test_the_networks_are_small_enough_for_plain_git(name, dtype, tmp_path):
     with torch.device("meta"):
         model = DenoisingAutoencoder(NETWORKS[name])
     save_weights(model.to_empty(device="cpu").apply(zero), tmp_path)
@@ -151,7 +151,7 @@ def failing_hub(monkeypatch):
 
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", "0123456789abcdef"])
-def test_only_config_and_tensors_of_one_commit_are_asked_for(hub, revision):
+def test_only_config_and_tensors_of_one_commit_are_requested(hub, revision):
     loaded = load_weights("user/name.of-model_1", revision)
     asked = [(CONFIG_FILE, revision), *[(WEIGHTS_FILE, "good")] * 2]  # the client names folders by commits
     assert hub == [("user/name.of-model_1", *question) for question in asked]
@@ -201,7 +201,7 @@ BUNDLED_NAMES = sorted(path.name for path in (weights.PACKAGE.parent / "weights"
 
 
 @pytest.mark.parametrize("name", BUNDLED_NAMES)
-def test_a_bundled_model_is_loaded_by_its_name_from_anywhere(hub, name, tmp_path, monkeypatch):
+def test_a_bundled_model_is_loaded_by_name_from_any_folder(hub, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     by_name, by_path = load_weights(name), load_weights(weights.BUNDLED / name)
     assert by_name.source == name and by_name.training == by_path.training
@@ -209,7 +209,7 @@ def test_a_bundled_model_is_loaded_by_its_name_from_anywhere(hub, name, tmp_path
     assert hub == []
 
 
-def test_a_bundled_name_comes_before_a_folder_which_is_meant_by_a_path(folder, tmp_path, monkeypatch):
+def test_a_bundled_name_takes_precedence_over_a_folder(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder.rename("classic")
     assert load_weights("classic").training["model"] == "classic"
@@ -229,7 +229,7 @@ def test_the_default_is_one_of_the_bundled_models():
 
 
 @pytest.mark.parametrize("source", [".", "../good", "./"])
-def test_a_folder_is_named_however_it_is_given(folder, source, monkeypatch):
+def test_a_folder_is_named_the_same_however_it_is_given(folder, source, monkeypatch):
     monkeypatch.chdir(folder)
     assert load_weights(source).source == "good"
 
@@ -251,7 +251,7 @@ CLIENT_ERRORS = [
 
 
 @pytest.mark.parametrize(("error", "message"), CLIENT_ERRORS, ids=lambda value: type(value).__name__)
-def test_every_error_of_the_client_is_told_in_words(failing_hub, error, message):
+def test_every_error_of_the_client_becomes_a_sentence(failing_hub, error, message):
     failing_hub(error)
     with pytest.raises(WeightsError, match=message) as caught:
         load_weights("user/name", "v2")

@@ -110,7 +110,7 @@ def test_a_damaged_folder_is_refused_with_the_reason(folder, damage, message):
         load_weights(folder)
 
 
-def test_a_folder_is_called_by_its_name_alone(folder):
+def test_messages_name_only_the_last_part_of_a_path(folder):
     (folder / WEIGHTS_FILE).unlink()
     with pytest.raises(WeightsError) as caught:
         load_weights(folder)
@@ -153,7 +153,7 @@ class MemoryLimit(TorchFunctionMode):
         return result
 
 
-def test_a_config_of_gigabytes_is_refused_before_they_are_taken(folder):
+def test_a_config_of_gigabytes_is_refused_before_memory_is_allocated(folder):
     edit_model(folder, widths=[1024] * 6, encoder_blocks=[64] * 6, decoder_blocks=[64] * 5)  # 53 GB, each field valid
     with MemoryLimit(100 << 20), pytest.raises(WeightsError):
         load_weights(folder)
@@ -179,14 +179,14 @@ def test_damaged_int8_kernels_are_refused(changes, tiny_model, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64], ids=str)
-def test_tensors_of_a_type_no_network_has_are_refused(folder, dtype):
+def test_tensors_of_other_types_are_refused(folder, dtype):
     edit_tensors(folder, body__tail__bias=torch.ones(3, dtype=dtype))
     with pytest.raises(WeightsError, match=BIAS):
         load_weights(folder)
 
 
 @pytest.mark.parametrize("shape", [(3,), (), (3, 1), (3, 1, 1, 1)], ids=str)
-def test_int8_is_for_kernels_alone(folder, shape):
+def test_int8_is_only_for_kernels(folder, shape):
     """Times their scales, N numbers in a row would be N×N; none at all has no length."""
     stored = {BIAS: torch.ones(shape, dtype=torch.int8), BIAS + SCALE: torch.ones(3, 1, 1, 1)}
     edit_tensors(folder, **{key.replace(".", "__"): value for key, value in stored.items()})
@@ -194,7 +194,7 @@ def test_int8_is_for_kernels_alone(folder, shape):
         load_weights(folder)
 
 
-def test_tensors_that_are_not_the_networks_are_refused_before_they_grow(folder):
+def test_tensors_of_other_shapes_are_refused_before_memory_is_allocated(folder):
     count = 20_000  # of which the square is 1.6 GB
     edit_tensors(folder, extra=torch.ones(count, dtype=torch.int8), extra__int8_scale=torch.ones(count, 1, 1, 1))
     assert SCALE == ".int8_scale"

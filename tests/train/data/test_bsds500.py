@@ -195,7 +195,7 @@ def test_a_hostile_member_does_not_count_as_a_photo(tmp_path, serve, few, jpeg, 
 
 @pytest.mark.parametrize("change", [-1, 1])
 @pytest.mark.parametrize("split", COUNTS)
-def test_an_archive_with_another_count_of_photos_is_refused(tmp_path, serve, jpeg, split, change):
+def test_an_archive_with_another_number_of_photos_is_refused(tmp_path, serve, jpeg, split, change):
     names = NAMES | {split: NAMES[split][1:] if change < 0 else [*NAMES[split], "9.jpg"]}
     serve(archive(photo_members(jpeg, names)))
     message = refused(tmp_path / "bsds500")
@@ -261,14 +261,14 @@ def test_an_incomplete_folder_is_completed(tmp_path, serve, small_archive):
     assert files_below(tmp_path) == expected_files("bsds500", FEW)
 
 
-def test_an_incomplete_folder_is_kept_where_the_download_fails(tmp_path, serve):
+def test_an_incomplete_folder_is_kept_if_the_download_fails(tmp_path, serve):
     (tmp_path / "bsds500/train").mkdir(parents=True)
     (tmp_path / "bsds500/train/1000.jpg").touch()
     serve(b"", status=404)
     refused(tmp_path / "bsds500")
 
 
-def test_a_link_to_an_incomplete_folder_is_completed_or_refused_in_plain_words(tmp_path, serve, small_archive):
+def test_a_link_to_an_incomplete_folder_is_completed_or_refused(tmp_path, serve, small_archive):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/notes.txt").write_text("mine")
     (tmp_path / "bsds500").symlink_to(tmp_path / "elsewhere")
@@ -295,6 +295,6 @@ def test_the_validation_photos_are_those_of_the_split_that_are_not_in_cbsd68(tmp
     assert all(path.is_file() and path.parent.name == "val" for path in paths)
 
 
-def test_no_model_is_chosen_by_a_photo_that_is_reported_on():
+def test_models_are_not_selected_on_photos_of_cbsd68():
     assert len(VALIDATION_IDS) == len(set(VALIDATION_IDS)) == 32 and len(set(CBSD68_IDS)) == 68
     assert not set(VALIDATION_IDS) & set(CBSD68_IDS)

@@ -68,7 +68,7 @@ def photos_of(crops):
 
 
 @pytest.mark.parametrize("step", [1, 7, 21, 90])
-def test_a_stream_resumed_anywhere_is_the_uninterrupted_one(step):
+def test_a_stream_resumed_anywhere_equals_the_uninterrupted_one(step):
     uninterrupted = make_stream()
     for crops in range(0, 100, step):
         expected = draw(uninterrupted, crops)
@@ -86,14 +86,14 @@ def test_slow_photos_change_nothing_and_are_waited_for(monkeypatch):
     assert slow.waited > 0
 
 
-def test_a_jump_decodes_no_more_than_the_pool_and_what_is_ahead(monkeypatch):
+def test_a_jump_decodes_only_the_pool_and_what_is_read_ahead(monkeypatch):
     reads, read = [], Coded.read
     monkeypatch.setattr(Coded, "read", lambda self: (reads.append(self.number), read(self))[1])
     draw(make_stream(1000), 4000)
     assert SLOTS <= len(reads) <= SLOTS + 3
 
 
-def test_the_pool_keeps_its_size_and_a_region_serves_for_as_many_crops_as_it_should():
+def test_the_pool_keeps_its_size_and_each_region_serves_its_crops():
     photos = make_stream(1000)
     draw(photos, 0)
     pixels, seen = photos.pixels.data_ptr(), set()
@@ -128,7 +128,7 @@ def test_sources_take_turns_wherever_one_starts():
         assert [next(later).number for _ in range(8)] == order[start : start + 8]
 
 
-def test_regions_lie_anywhere_in_their_photo_and_a_small_photo_gives_what_it_has():
+def test_regions_lie_anywhere_and_small_photos_are_used_whole():
     cutter = make_stream().cutter
     corners = {tuple(cutter(number, Coded(0))[0, 0, 1:]) for number in range(400)}
     assert corners == {(row, column) for row in range(5) for column in range(9)}
@@ -139,7 +139,7 @@ def test_regions_lie_anywhere_in_their_photo_and_a_small_photo_gives_what_it_has
     assert all((crop[0] == crop[0, 0, 0]).all() and crop[1].max() - crop[1].min() == 7 for crop in crops)
 
 
-def test_photos_that_cannot_be_used_are_named_once_and_leave_their_place_empty(capsys):
+def test_unusable_photos_are_named_once_and_leave_their_slot_empty(capsys):
     bad = {3: Coded(3, broken=True), 5: Coded(5, 7, 90)}
     photos = make_stream([bad.get(number, Coded(number)) for number in range(8)])
     seen = set().union(*(photos_of(draw(photos, crops)) for crops in range(0, 200, 4)))
@@ -150,7 +150,7 @@ def test_photos_that_cannot_be_used_are_named_once_and_leave_their_place_empty(c
     assert sum("'photo 5' is 90×7 pixels" in line for line in lines) == 2
 
 
-def test_a_set_of_nothing_but_damaged_photos_is_refused_and_not_all_are_named(capsys, monkeypatch):
+def test_a_set_of_only_damaged_photos_is_refused_and_not_all_are_named(capsys, monkeypatch):
     monkeypatch.setattr(stream, "MAX_NAMED", 3)
     with pytest.raises(ConfigError, match="none of 5 photos could be used"):
         draw(make_stream([Coded(number, broken=True) for number in range(9)]), 0)
@@ -168,7 +168,7 @@ def test_no_thread_outlives_its_stream():
     assert not any(thread.is_alive() for thread in workers)
 
 
-def test_calls_in_threads_keep_their_order_and_only_so_many_run_ahead():
+def test_calls_in_threads_keep_their_order_and_run_ahead_to_a_limit():
     made = []
 
     def call(number):
@@ -192,7 +192,7 @@ def config_of(*names, **options):
     return TrainConfig(**({"data": tuple(map(str, names)), "crop": 16} | options))
 
 
-def test_a_folder_is_told_apart_by_its_headers(tmp_path, capsys):
+def test_only_the_headers_of_a_folder_are_read_first(tmp_path, capsys):
     write_photos(tmp_path)
     save_image(Photo(np.zeros((15, 90, 3), np.uint8)), tmp_path / "flat.png")
     (tmp_path / "junk.jpg").write_bytes(b"not a photo")
@@ -205,7 +205,7 @@ def test_a_folder_is_told_apart_by_its_headers(tmp_path, capsys):
     assert "skipped: 1 photos with a side below 16 pixels" in err
 
 
-def test_what_fits_is_held_in_memory_and_what_does_not_is_streamed(tmp_path, monkeypatch):
+def test_a_set_is_held_in_memory_if_it_fits_else_streamed(tmp_path, monkeypatch):
     write_photos(tmp_path / "train", 6)
     write_photos(tmp_path / "val", 3)
     (tmp_path / "train" / "99.png").write_bytes((tmp_path / "train" / "00.png").read_bytes()[:60])  # its header is fine

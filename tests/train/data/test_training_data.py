@@ -26,7 +26,7 @@ from train.data.training_data import Source, load_photos, open_training_data, tr
 
 
 
-def test_camera_data_is_read_from_sources_of_its_own(tmp_path, small_synthetic_set):
+def test_camera_data_is_read_from_its_own_sources(tmp_path, small_synthetic_set):
     for index in range(20):
         write_photo(tmp_path / f"{index:02}.png")
     config = TrainConfig(data=("synthetic",), crop=16)
@@ -56,7 +56,7 @@ def test_a_folder_with_train_and_val_is_split_by_them(tmp_path):
 
 
 @pytest.mark.parametrize(("photos", "held_out"), [(2, 1), (19, 1), (20, 1), (39, 1), (40, 2), (105, 5)])
-def test_of_a_plain_folder_every_20th_photo_is_held_out(tmp_path, photos, held_out):
+def test_every_20th_photo_of_a_plain_folder_is_held_out(tmp_path, photos, held_out):
     for index in range(photos):
         (tmp_path / f"{index:03d}.png").touch()
     training, validation = data.source_paths(str(tmp_path))
@@ -98,7 +98,7 @@ def write_photo(path, height=20, width=24, value=100):
     return path
 
 
-def test_photos_that_cannot_be_read_and_small_ones_are_skipped_and_named_on_stderr(tmp_path, capsys):
+def test_unreadable_and_small_photos_are_skipped_and_reported(tmp_path, capsys):
     good = write_photo(tmp_path / "good.png")
     (tmp_path / "junk.jpg").write_bytes(b"not a photo")
     (tmp_path / "half.png").write_bytes(good.read_bytes()[:60])
@@ -136,7 +136,7 @@ def test_every_kind_of_photo_is_read_as_8_bit_rgb(tmp_path, photo):
     np.testing.assert_allclose(pixels, expected / scale, atol=0.5)
 
 
-def test_more_photos_than_memory_should_hold_are_refused(tmp_path, monkeypatch):
+def test_too_many_photos_for_memory_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "MAX_SET_BYTES", 2 * 20 * 24 * 3)
     paths = [write_photo(tmp_path / f"{index}.png") for index in range(3)]
     assert len(data.read_photos(paths[:2])) == 2
@@ -156,7 +156,7 @@ def test_val_replaces_the_validation_photos_of_the_data(tmp_path):
 
 
 @pytest.mark.parametrize(("there", "wanted", "used"), [(3, 8, 3), (8, 8, 8), (9, 4, 4), (32, 8, 8)])
-def test_validation_photos_are_spread_over_the_set_and_no_more_than_asked_for(tmp_path, there, wanted, used):
+def test_validation_photos_are_spread_over_the_set(tmp_path, there, wanted, used):
     for index in range(there):
         write_photo(tmp_path / f"val/{index:02d}.png", value=index)
     write_photo(tmp_path / "train/a.png")

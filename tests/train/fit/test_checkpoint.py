@@ -46,7 +46,7 @@ def test_the_checkpoint_of_another_network_is_refused_and_kept(finished_run):
     assert files_of(finished_run) == before
 
 
-def test_a_checkpoint_sets_the_counters_of_a_run_and_nothing_else(tmp_path):
+def test_a_checkpoint_sets_only_the_counters_of_a_run(tmp_path):
     run = loop.start_run(toy(), CPU)
     path = checkpoint.save_checkpoint(run, tmp_path, 1)
     state = torch.load(path)

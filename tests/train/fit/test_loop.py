@@ -61,7 +61,7 @@ def test_the_average_is_the_exponential_moving_average_of_weights_and_statistics
         assert torch.allclose(value.double(), expected[name].double(), atol=1e-5), name
 
 
-def test_without_averaging_the_weights_themselves_are_measured():
+def test_without_averaging_the_current_weights_are_measured():
     run = loop.start_run(toy(ema_decay=0.0), CPU)
     assert run.average is None and run.measured_model is run.model
 
@@ -92,7 +92,7 @@ def test_the_learning_rate_rises_and_then_falls_along_half_a_cosine(step, progre
     assert loop.learning_rate(config, step, progress) == pytest.approx(2e-3 * expected)
 
 
-def test_however_short_a_run_is_it_reaches_its_peak_early_and_rises_to_it_without_a_jump(subtests):
+def test_the_learning_rate_peaks_early_without_a_jump_even_in_short_runs(subtests):
     for steps, warmup_steps in product((40, 200, 2000), (1, 500, 100_000)):
         with subtests.test(steps=steps, warmup_steps=warmup_steps):
             config = toy(learning_rate=1e-4, warmup_steps=warmup_steps)
@@ -120,7 +120,7 @@ def test_a_constant_learning_rate_is_constant(progress):
         (10, 100, 1, 1),
     ],
 )
-def test_a_run_is_as_far_as_its_steps_or_its_minutes_whichever_is_further(minutes, step, seconds, expected):
+def test_progress_is_by_steps_or_minutes_whichever_is_further(minutes, step, seconds, expected):
     run = loop.start_run(toy(), CPU)
     run.step, run.seconds = step, seconds
     assert loop.run_progress(toy(steps=100, max_minutes=minutes), run) == pytest.approx(expected)
@@ -143,7 +143,7 @@ def test_a_run_leaves_settings_metrics_grids_a_checkpoint_and_weights(small_run)
     assert denoiser.open_image(weights.parent / "grid-000008.png").pixels.shape == (2 * 192, 3 * 192, 3)
 
 
-def test_the_weights_are_the_best_averaged_ones_and_load(finished_run, folder):
+def test_a_run_keeps_its_best_averaged_weights(finished_run, folder):
     model = denoiser.load(loop.Path(finished_run.output_dir) / "weights", device="cpu")
     training = model.weights.training
     assert training["validation_psnr"] == pytest.approx(
@@ -180,7 +180,7 @@ def test_a_finished_run_is_not_overwritten(finished_run):
     assert files_of(finished_run) == before
 
 
-def test_a_run_that_diverges_does_not_pass_for_a_success(small_run):
+def test_a_run_that_diverges_fails(small_run):
     try:
         weights = loop.fit(replace(small_run, learning_rate=1e30, warmup_steps=0))
     except ConfigError:
@@ -207,7 +207,7 @@ def test_a_run_starts_from_bundled_weights_by_their_name(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("license", ["cc-by-nc-4.0", ""])
-def test_the_licence_and_the_past_of_what_a_run_started_from_are_kept(small_run, tmp_path, license, monkeypatch):
+def test_the_licence_and_training_of_the_initial_weights_are_kept(small_run, tmp_path, license, monkeypatch):
     save_weights(trained_model(), tmp_path / "given", {"steps": 7}, license=license)
     started = replace(small_run, init=str(tmp_path / "given"), validation_steps=100)
     crash_at_step(7, started, monkeypatch)
@@ -217,17 +217,17 @@ def test_the_licence_and_the_past_of_what_a_run_started_from_are_kept(small_run,
     assert weights.training["started_from"] == {"steps": 7}
 
 
-def test_a_run_of_its_own_is_under_the_project_s_licence(finished_run):
+def test_a_run_from_scratch_has_the_licence_of_the_project(finished_run):
     assert denoiser.load(loop.Path(finished_run.output_dir) / "weights", device="cpu").weights.license == "apache-2.0"
 
 
-def test_weights_of_another_network_than_model_says_are_refused_to_start_from(tmp_path):
+def test_a_run_cannot_start_from_weights_of_another_network(tmp_path):
     save_weights(trained_model(), tmp_path / "residual")
     with pytest.raises(ConfigError, match="--init"):
         loop.start_run(toy(RECIPES["classic"], init=str(tmp_path / "residual")), CPU)
 
 
-def test_a_run_ends_when_its_minutes_are_over_with_the_rate_near_zero(small_run, monkeypatch):
+def test_a_run_ends_after_its_minutes_with_a_learning_rate_near_zero(small_run, monkeypatch):
     ticks = iter(range(0, 100_000, 4))  # four seconds a look at the clock
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     rates, real = [], loop.learning_rate

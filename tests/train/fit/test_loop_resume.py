@@ -11,7 +11,7 @@ from train.fit import loop
 pytestmark = [pytest.mark.usefixtures("tiny_networks"), pytest.mark.slow]
 
 
-def test_a_crashed_run_is_resumed_to_the_very_same_end(small_run, tmp_path, monkeypatch):
+def test_a_crashed_run_resumes_to_the_same_end(small_run, tmp_path, monkeypatch):
     whole = replace(small_run, output_dir=str(tmp_path / "whole"))
     loop.fit(whole)
     crash_at_step(7, small_run, monkeypatch)
@@ -30,7 +30,7 @@ def test_a_resumed_run_logs_each_validation_once(small_run, monkeypatch):
     assert [line["step"] for line in metrics_of(small_run)] == [3, 6, 8]
 
 
-def test_resuming_a_finished_run_changes_neither_its_weights_nor_its_state_and_logs_nothing_twice(finished_run):
+def test_resuming_a_finished_run_changes_nothing(finished_run):
     weights = {name: content for name, content in files_of(finished_run).items() if name.startswith("weights/")}
     state = newest_state(finished_run)
     loop.fit(replace(finished_run, resume=LATEST))
@@ -39,12 +39,12 @@ def test_resuming_a_finished_run_changes_neither_its_weights_nor_its_state_and_l
     assert [line["step"] for line in metrics_of(finished_run)] == [3, 6, 8]
 
 
-def test_a_finished_run_goes_on_where_it_is_given_more_steps(finished_run):
+def test_a_finished_run_continues_if_it_is_given_more_steps(finished_run):
     loop.fit(replace(finished_run, resume=LATEST, steps=10))
     assert metrics_of(finished_run)[-1]["step"] == newest_state(finished_run)["counters"]["step"] == 10
 
 
-def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(finished_run):
+def test_settings_changed_at_a_resume_are_recorded_after_the_first_ones(finished_run):
     loop.fit(replace(finished_run, resume=LATEST, steps=finished_run.steps + 2, batch_size=2, loss="mse"))
     state = newest_state(finished_run)
     assert state["settings"][0] | {"batch_size": 4, "loss": "l1", "from_step": 0} == state["settings"][0]
@@ -53,7 +53,7 @@ def test_settings_changed_at_a_resume_are_kept_beside_the_first_ones(finished_ru
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_what_a_resume_gives_the_optimizers_applies(small_run, optimizer, monkeypatch):
+def test_optimizer_settings_given_with_a_resume_apply(small_run, optimizer, monkeypatch):
     first = replace(small_run, optimizer=optimizer, weight_decay=0.1)
     loop.fit(first)
     moments, groups = newest_state(first)["optimizers"][0]["state"], []

@@ -38,7 +38,7 @@ def exit_code(toy_run, kill=""):
     return process.exitcode
 
 
-def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_run, tmp_path):
+def test_a_run_killed_again_and_again_ends_like_an_uninterrupted_one(toy_run, tmp_path):
     whole = replace(toy_run, output_dir=str(tmp_path / "whole"))
     loop.fit(whole)
     kills = [
@@ -65,7 +65,7 @@ def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_r
     ]
 
 
-def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(toy_run):
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(toy_run):
     endless = replace(toy_run, steps=1_000_000, validation_steps=1_000_000, checkpointing_steps=1_000_000)
     running = subprocess.Popen(
         [sys.executable, str(TOY), "fit", *flags(endless)],
@@ -86,7 +86,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(toy_run):
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "half"])
-def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_serves(toy_run, content, capsys):
+def test_if_the_newest_checkpoint_is_damaged_the_one_before_it_is_used(toy_run, content, capsys):
     loop.fit(toy_run)
     expected = newest_state(toy_run)
     older, newest = checkpoint.find_checkpoints(Path(toy_run.output_dir))
@@ -107,7 +107,7 @@ def test_only_the_newest_checkpoints_are_kept(toy_run):
         assert [checkpoint.step_of(path) for path in found] == (steps if limit == 1 else [12, 15])
 
 
-def test_a_run_goes_on_from_the_checkpoint_that_is_named(toy_run, tmp_path):
+def test_a_run_resumes_from_a_given_checkpoint(toy_run, tmp_path):
     loop.fit(replace(toy_run, checkpoints_total_limit=9))
     first, *_, last = checkpoint.find_checkpoints(Path(toy_run.output_dir))
     with pytest.raises(ConfigError, match="holds later checkpoints; to go on from .* name another --output-dir"):
@@ -120,7 +120,7 @@ def test_a_run_goes_on_from_the_checkpoint_that_is_named(toy_run, tmp_path):
         loop.fit(replace(other, resume="gone.pt"))
 
 
-def test_a_log_whose_last_line_was_cut_off_does_not_stop_a_resume(toy_run):
+def test_a_truncated_log_does_not_prevent_a_resume(toy_run):
     loop.fit(toy_run)
     log = Path(toy_run.output_dir) / validation.METRICS_FILE
     log.write_text(log.read_text() + '{"step": 12, "min')
@@ -128,7 +128,7 @@ def test_a_log_whose_last_line_was_cut_off_does_not_stop_a_resume(toy_run):
     assert [line["step"] for line in validation.read_metrics(log)] == [4, 8, 12, 13]
 
 
-def test_a_full_disk_costs_what_cannot_be_written_and_no_more(toy_run, capsys):
+def test_a_full_disk_loses_only_what_cannot_be_written(toy_run, capsys):
     """Files over the limit can't be written, as on a full disk: the checkpoints, while the weights are smaller."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
@@ -159,7 +159,7 @@ def not_finite(monkeypatch, steps):
     return seen
 
 
-def test_a_step_whose_gradients_are_no_numbers_moves_nothing_and_is_counted(toy_run, monkeypatch):
+def test_a_step_without_finite_gradients_changes_nothing_and_is_counted(toy_run, monkeypatch):
     not_finite(monkeypatch, {1, 2})
     run = loop.start_run(toy_run, CPU)
     toy = PhotoSet([np.full((24, 24, 3), 90, dtype=np.uint8)])
@@ -174,7 +174,7 @@ def test_a_step_whose_gradients_are_no_numbers_moves_nothing_and_is_counted(toy_
     assert all(value.isfinite().all() for value in run.model.state_dict().values())
 
 
-def test_a_run_that_goes_on_diverging_stops_with_the_last_good_checkpoint_named(toy_run, monkeypatch):
+def test_a_run_that_keeps_diverging_stops_and_names_the_last_good_checkpoint(toy_run, monkeypatch):
     seen = not_finite(monkeypatch, range(7, 1000))
     with pytest.raises(ConfigError) as error:
         loop.fit(replace(toy_run, steps=1000, validation_steps=1000))

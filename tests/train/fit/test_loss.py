@@ -32,7 +32,7 @@ def everything(told):
     return torch.full((4, 1, 1, 1), told)
 
 
-def test_the_told_crops_are_restored_with_the_true_level(batch):
+def test_told_crops_are_restored_with_the_true_level(batch):
     clean, noisy, sigma = batch
     model = trained_model()
     told = torch.tensor([True, False, True, False]).view(4, 1, 1, 1)
@@ -42,7 +42,7 @@ def test_the_told_crops_are_restored_with_the_true_level(batch):
     assert torch.equal(restored[0], noisy[0])  # told that there is no noise
 
 
-def test_the_estimator_learns_from_the_true_level_alone(batch):
+def test_the_estimator_learns_only_from_the_true_level(batch):
     clean, noisy, sigma = batch
     model = trained_model()
     first, other = (
@@ -71,7 +71,7 @@ def test_the_estimator_learns_a_quantile(batch, quantile, monkeypatch):
     assert loss_at(best) < min(loss_at(best - 0.01), loss_at(best + 0.01))
 
 
-def test_the_body_learns_from_the_picture_alone(batch, monkeypatch):
+def test_the_body_learns_only_from_the_pixels(batch, monkeypatch):
     clean, noisy, sigma = batch
     model = trained_model()
     first = gradients(model.body, model, clean, noisy, sigma, everything(False), toy())
@@ -95,7 +95,7 @@ def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
     assert torch.allclose(loss, reference(restored, clean))
 
 
-def test_the_weight_of_the_estimator_s_errors_does_not_depend_on_the_truth(batch):
+def test_estimator_errors_weigh_the_same_at_every_level(batch):
     """So that the quantile is one: twice too much costs what half of it does, at the median, at any level."""
     for level in (0.02, 0.1, 0.3):
         sigma, floor = torch.full((1, 1, 1, 1), level), ESTIMATE_FLOOR
@@ -103,14 +103,14 @@ def test_the_weight_of_the_estimator_s_errors_does_not_depend_on_the_truth(batch
         assert above == pytest.approx(math.log(2), rel=1e-5) and below == pytest.approx(above, rel=1e-5)
 
 
-def test_told_crops_are_restored_with_the_level_that_they_are_given(batch):
+def test_told_crops_are_restored_with_a_given_level(batch):
     clean, noisy, sigma = batch
     model, given = trained_model(), 2 * sigma + 0.1
     _, restored = training_loss(model, clean, noisy, sigma, everything(True), toy(), given)
     assert torch.allclose(restored, model(noisy, given), atol=1e-6)
 
 
-def test_a_shift_of_the_colours_counts_by_its_weight(batch, monkeypatch):
+def test_a_colour_shift_counts_by_the_drift_weight(batch, monkeypatch):
     clean, noisy, sigma = batch
     config = toy(loss="mse", balance_levels=False, drift_weight=20.0)
     monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", 0.0)

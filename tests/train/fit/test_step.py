@@ -20,7 +20,7 @@ from train.recipes import RECIPES
 pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
-def test_a_step_uses_the_rate_that_it_is_given(config):
+def test_a_step_uses_the_given_learning_rate(config):
     run = loop.start_run(config, CPU)
     before = [value.detach().clone() for value in run.model.parameters()]
     step.train_step(run, PhotoSet(toy_pictures()), config, 0.0)
@@ -33,7 +33,7 @@ def test_a_step_uses_the_rate_that_it_is_given(config):
     assert all(group["lr"] == 1e-3 for optimizer in run.optimizers for group in optimizer.param_groups)
 
 
-def test_in_mixed_precision_the_network_computes_in_bfloat16_and_keeps_its_weights_whole(monkeypatch):
+def test_mixed_precision_computes_in_bfloat16_and_keeps_float32_weights(monkeypatch):
     kinds = []
 
     def seen(layer, inputs, output):
@@ -56,7 +56,7 @@ def test_in_mixed_precision_the_network_computes_in_bfloat16_and_keeps_its_weigh
         ({}, False),
     ],
 )
-def test_on_a_cpu_bfloat16_is_used_where_it_is_fast(monkeypatch, capabilities, expected):
+def test_bfloat16_is_used_on_cpus_that_are_fast_at_it(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert step.uses_bf16(toy(), CPU) is expected
     assert not step.uses_bf16(toy(mixed_precision="no"), CPU)
@@ -64,7 +64,7 @@ def test_on_a_cpu_bfloat16_is_used_where_it_is_fast(monkeypatch, capabilities, e
 
 
 @pytest.mark.parametrize(("exact", "expected"), [(0, 20), (1, 20 + 10 * math.log10(4 / 3)), (4, 100)])
-def test_the_psnr_of_the_crops_is_a_number_even_where_some_come_back_exactly(exact, expected):
+def test_the_psnr_of_the_crops_is_finite_even_if_some_are_restored_exactly(exact, expected):
     """As clean crops do, which are told that they are: their own PSNR is infinite."""
     run = loop.start_run(toy(), CPU)
 
@@ -85,7 +85,7 @@ def test_gradients_are_clipped_to_the_norm_of_the_config():
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_the_estimator_can_be_trained_alone():
+def test_only_the_estimator_can_be_trained():
     config = toy(estimator_only=True)
     run = loop.start_run(config, CPU)
     before = copy.deepcopy(run.model.state_dict())
@@ -117,7 +117,7 @@ def test_sixty_steps_bring_restored_photos_nearer_to_the_clean_ones(config):
 
 
 @pytest.mark.slow
-def test_a_single_flat_photo_is_learnt_by_heart(monkeypatch):
+def test_a_single_flat_photo_can_be_overfitted(monkeypatch):
     wide = ModelConfig(widths=(24, 24), encoder_blocks=(1, 1), decoder_blocks=(1,))
     monkeypatch.setitem(loop.NETWORKS, "residual", wide)  # the noise of 2x2 pixels, 12 numbers, has to fit through it
     config = toy(steps=100, batch_size=8, learning_rate=4e-3)

@@ -31,14 +31,14 @@ from train.publish.push import push
 pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
-def test_without_cameras_gaussian_noise_alone_is_validated(small_run):
+def test_without_cameras_only_gaussian_noise_is_validated(small_run):
     loop.fit(replace(small_run, steps=2, **GAUSSIAN))
     [line] = metrics_of(small_run)
     assert line["psnr"] == pytest.approx((line["psnr_15"] + line["psnr_25"] + line["psnr_50"]) / 3, abs=1e-3)
     assert "psnr_camera" not in line
 
 
-def test_uploads_are_the_same_at_every_validation_and_differ_by_their_number():
+def test_simulated_uploads_are_the_same_at_every_validation_and_differ_by_seed():
     photo = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
     first, again, other = (validation.upload(photo, seed, 0.1) for seed in (1, 1, 2))
     for pixels, same, different in zip(first, again, other, strict=True):
@@ -46,7 +46,7 @@ def test_uploads_are_the_same_at_every_validation_and_differ_by_their_number():
         assert not np.array_equal(pixels, different)
 
 
-def test_large_photos_are_validated_by_their_middle(monkeypatch):
+def test_only_the_middle_of_large_photos_is_validated(monkeypatch):
     sizes = []
     denoiser = SimpleNamespace(denoise=lambda noisy: sizes.append(noisy.shape) or noisy)
     validation.photo_scores(denoiser, np.full((900, 700, 3), 90, np.uint8), 0, toy())
@@ -70,7 +70,7 @@ OTHER_VALIDATION = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", OTHER_VALIDATION.values(), ids=OTHER_VALIDATION)
-def test_a_best_that_was_measured_on_something_else_is_forgotten_and_that_is_said_once(small_run, change, capsys):
+def test_a_best_psnr_measured_on_something_else_is_reset_with_one_message(small_run, change, capsys):
     small_run = replace(small_run, camera_share=0.0)
     loop.fit(small_run)
     best_of_a_thousand(small_run)
@@ -85,7 +85,7 @@ def test_a_best_that_was_measured_on_something_else_is_forgotten_and_that_is_sai
 
 @pytest.mark.slow
 @pytest.mark.parametrize("counters", [{}, {"measured_on": None}], ids=["recorded", "of a checkpoint of old"])
-def test_a_best_that_was_measured_on_the_same_photos_stays(small_run, counters, capsys):
+def test_a_best_psnr_measured_on_the_same_photos_stays(small_run, counters, capsys):
     loop.fit(replace(small_run, camera_share=0.25))
     best_of_a_thousand(small_run, **counters)
     weights = files_of(small_run)["weights/model.safetensors"]
@@ -98,7 +98,7 @@ def test_a_best_that_was_measured_on_the_same_photos_stays(small_run, counters, 
 
 
 @pytest.mark.parametrize("best", [-math.inf, 1000.0])
-def test_weights_are_kept_only_where_they_are_the_best_so_far(tmp_path, best):
+def test_weights_are_kept_only_if_they_are_the_best_so_far(tmp_path, best):
     run = loop.start_run(toy(), CPU)
     run.best_psnr = best
     validation.validate(run, toy_pictures(1), toy(), tmp_path)
@@ -118,7 +118,7 @@ def test_validation_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_
 
 
 @pytest.mark.slow
-def test_better_weights_take_away_what_was_measured_and_said_of_the_old_ones(hub, small_run):
+def test_better_weights_delete_the_results_and_card_of_the_old_ones(hub, small_run):
     weights = loop.fit(replace(small_run, push="tester/mine"))
     made = ("results.json", "README.md", "example.jpg")
     save_results(weights, [Result("toy", 1, "8-bit", False, 25.0, 20.5, 77.77, 0.9, 0.8, 24.5)])

@@ -32,7 +32,7 @@ def output(model, sigma=SIGMA):
 
 
 @pytest.mark.parametrize("change", [experiments.concatenated_skips, experiments.branches])
-def test_a_variant_that_starts_as_base_does(change):
+def test_concatenated_skips_start_as_the_baseline(change):
     torch.manual_seed(0)
     varied = network(change)
     varied.load_state_dict({**varied.state_dict(), **network().state_dict()}, strict=False)
@@ -102,7 +102,7 @@ def test_more_photos_are_trained_on(small, monkeypatch):
     assert counts == [2, 3]
 
 
-def test_what_cant_be_tried_is_said(small, capsys):
+def test_unknown_experiments_are_refused(small, capsys):
     with pytest.raises(ConfigError, match="no experiment 'wider'; choose from: base; growing; more"):
         list(experiment(["wider"], 0.001, []))
     assert main(["experiment", "more"]) == 1

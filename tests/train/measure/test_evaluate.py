@@ -31,7 +31,7 @@ def to_8_bit(pixels):
 
 @pytest.mark.parametrize("quantized", [False, True])
 @pytest.mark.parametrize("level", [0, 15, 25, 50])
-def test_the_noise_is_that_of_the_protocol(photos, level, quantized):
+def test_the_noise_follows_the_protocol(photos, level, quantized):
     for pixels in photos:
         noisy = noisy_version(pixels, level, quantized)
         assert noisy.shape == pixels.shape and noisy.dtype == np.float32
@@ -60,7 +60,7 @@ def test_the_unclipped_noise_leaves_the_range_and_the_8_bit_noise_does_not(photo
 
 @pytest.mark.parametrize("quantized", [False, True])
 @pytest.mark.parametrize("level", LEVELS)
-def test_the_scores_are_scikit_images_of_the_clipped_and_rounded_output(photos, level, quantized):
+def test_scores_equal_scikit_image_on_the_clipped_and_rounded_output(photos, level, quantized):
     (row,) = measure(Identity(), "noise", photos, [level], quantized=quantized, show_progress=False)
     outputs = [to_8_bit(reference_noisy(pixels, level, quantized)) for pixels in photos]
     psnr = [peak_signal_noise_ratio(*pair) for pair in zip(photos, outputs, strict=True)]
@@ -84,7 +84,7 @@ def test_a_denoiser_that_does_nothing_gains_nothing(photos, level, quantized):
     assert row.noisy_psnr == pytest.approx(row.psnr, abs=1e-3)
 
 
-def test_the_means_are_over_photos_and_not_over_pixels():
+def test_means_are_over_photos_not_pixels():
     small, large = np.full((12, 12, 3), 128, dtype=np.uint8), np.zeros((60, 60, 3), dtype=np.uint8)
     each = [measure(Identity(), "one", [pixels], [25], show_progress=False)[0].psnr for pixels in (small, large)]
     (both,) = measure(Identity(), "two", [small, large], [25], show_progress=False)
@@ -101,7 +101,7 @@ def test_there_is_a_result_for_each_level_in_order(photos):
 
 
 @pytest.mark.parametrize(("told", "expected"), [(False, [None] * 6), (True, [15, 15, 15, 25, 25, 25])])
-def test_the_denoiser_hears_the_level_only_where_it_is_told(photos, told, expected):
+def test_the_denoiser_gets_the_level_only_if_told(photos, told, expected):
     denoiser = Identity()
     results = measure(denoiser, "set", photos, [15, 25], told=told, show_progress=False)
     assert denoiser.levels == expected and all(row.told == told for row in results)
@@ -135,13 +135,13 @@ def test_the_command_prints_the_table_and_writes_the_json(folder, model_folder, 
 
 
 @pytest.mark.parametrize("named", [[], ["--model", weights.DEFAULT]], ids=["by default", "by name"])
-def test_a_bundled_model_is_measured_and_its_results_are_kept_beside_it(folder, bundled, named):
+def test_results_of_a_bundled_model_are_saved_beside_it(folder, bundled, named):
     assert main(["evaluate", *named, "--device", "cpu", "--data", str(folder), "--levels", "25", "--save"]) == 0
     rows = json.loads((bundled / "results.json").read_text())
     assert {row["dataset"] for row in rows} == {"clean"} and "| clean (3) |" in (bundled / "README.md").read_text()
 
 
-def test_results_of_weights_that_were_replaced_meanwhile_are_not_kept(folder, model_folder, monkeypatch, capsys):
+def test_results_are_not_saved_if_the_weights_were_replaced_meanwhile(folder, model_folder, monkeypatch, capsys):
     """As by a run that finds better ones while those of before are measured."""
 
     def measure_slowly(*arguments):
@@ -159,25 +159,25 @@ def test_a_blind_network_is_not_told_the_level(folder, tmp_path, capsys):
     assert "blind only" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_not_there_is_refused(model_folder, tmp_path, capsys):
+def test_a_missing_folder_is_refused(model_folder, tmp_path, capsys):
     assert evaluate(model_folder, "--data", tmp_path / "nowhere") == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
 
 
-def test_a_folder_without_photos_is_refused_in_plain_words(model_folder, tmp_path, capsys):
+def test_a_folder_without_photos_is_refused(model_folder, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert evaluate(model_folder, "--data", tmp_path / "empty") == 1
     assert "empty" in capsys.readouterr().err
 
 
-def test_photos_too_small_to_measure_are_left_out_or_refused_in_plain_words(folder, model_folder, capsys):
+def test_photos_too_small_to_measure_are_left_out_or_refused(folder, model_folder, capsys):
     save_image(Photo(np.zeros((10, 30, 3), dtype=np.uint8)), folder / "strip.png")
     evaluate(model_folder, "--data", folder, "--levels", 25, "--noise", "unclipped")
     assert "pixels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("level", [-5, "nan"])
-def test_a_level_that_no_noise_has_is_refused(folder, model_folder, level, capsys):
+def test_a_level_out_of_range_is_refused(folder, model_folder, level, capsys):
     try:
         failed = evaluate(model_folder, "--data", folder, f"--levels={level}") != 0
     except SystemExit as stopped:
@@ -185,7 +185,7 @@ def test_a_level_that_no_noise_has_is_refused(folder, model_folder, level, capsy
     assert failed and "level" in capsys.readouterr().err
 
 
-def test_there_must_be_something_to_measure_on(tmp_path, capsys):
+def test_evaluate_needs_photos_or_pairs(tmp_path, capsys):
     assert main(["evaluate"]) == 1
     assert "--data" in capsys.readouterr().err
     assert main(["evaluate", "--pairs", "a", "b", "c"]) == 1

@@ -66,7 +66,7 @@ def test_pairs_too_small_to_measure_are_refused_by_name(tmp_path, model_folder, 
     assert "b_real.png is 10×10 pixels" in line and "at least 11" in line
 
 
-def test_a_pair_is_measured_as_it_is(photos):
+def test_a_pair_is_measured_without_added_noise(photos):
     noisy = [np.clip(photo.astype(int) + 10, 0, 255).astype(np.uint8) for photo in photos]
     denoiser = Identity()
     row = measure_pairs(denoiser, "pairs", list(zip(noisy, photos, strict=True)))
@@ -78,7 +78,7 @@ def test_a_pair_is_measured_as_it_is(photos):
     assert Result.from_json(json.loads(json.dumps(row.to_json()))) == row
 
 
-def test_told_a_pair_the_network_gets_the_true_noise_map(photos, tiny_model):
+def test_with_told_the_network_gets_the_true_noise_map(photos, tiny_model):
     noisy = [photo.copy() for photo in photos]
     for pixels in noisy[1:]:
         pixels[:, :, 0] ^= 1

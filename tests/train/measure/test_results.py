@@ -21,7 +21,7 @@ class Perfect(Identity):
         return (self.clean / 255).astype(np.float32)
 
 
-def test_a_perfect_result_is_written_as_json_that_any_reader_takes(photos):
+def test_an_infinite_psnr_is_written_as_valid_json(photos):
     (row,) = measure(Perfect(photos[0]), "set", photos[:1], [25], show_progress=False)
     assert row.ssim == pytest.approx(1) and row.argmax_channel_accuracy == 1 and row.psnr > 100
     json.loads(json.dumps(row.to_json()), parse_constant=pytest.fail)
@@ -50,7 +50,7 @@ def _lines(results):
     return markdown_table(results).splitlines()
 
 
-def test_what_is_printed_is_what_the_card_shows_from_the_kept_results(photos):
+def test_the_card_shows_the_printed_table(photos):
     results = measure(Identity(), "set", photos, [15, 25], show_progress=False)
     kept = [Result.from_json(row) for row in json.loads(json.dumps([row.to_json() for row in results]))]
     assert kept == results and markdown_table(kept) == markdown_table(results)
