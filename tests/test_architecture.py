@@ -1,4 +1,4 @@
-"""The rules of design.md that can be read off the source: who imports whom, and how long things may get."""
+"""The rules of docs/design.md that the source has to keep: imports, and the length of files and functions."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 299, 60
 PAGE = ("theme", "scheduler", "limits", "callbacks", "display", "batch", "tabs", "endpoints")
-# Which files alone may import a library.
+# The only files that may import each library.
 HOMES = {
     "gradio": {"app.py", *(f"denoiser/page/{name}.py" for name in PAGE)},
     "PIL": {f"denoiser/{name}.py" for name in ("metadata", "colour", "png_tiff", "input_formats", "image_io")},
@@ -54,7 +54,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every module a file imports, functions included, as absolute dotted names; "from . import x" is package.x."""
+    """Every module that a file imports, also inside functions, as dotted names; "from . import x" is package.x."""
     found = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):

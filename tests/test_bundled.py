@@ -1,4 +1,4 @@
-"""The weights that come with the checkout do what the page promises."""
+"""The bundled weights do what the page promises."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_the_estimate_is_near_the_truth(model, photo, level):
 
 
 def removed_at(model, noisy, levels):
-    """The RMS of what is removed from uint8 pixels at each level, on the 0-255 scale."""
+    """Return the RMS of what is removed from uint8 pixels at each level, on the 0-255 scale."""
     return [np.sqrt(np.mean((model.denoise(noisy, level) - noisy.astype(float)) ** 2)) for level in levels]
 
 
@@ -100,7 +100,7 @@ def test_bfloat16_is_never_more_than_two_off_and_rarely_more_than_one(name, kind
 
 
 def as_taken(photo, seed):
-    """A photo as one of the simulated cameras takes it: uint8, of even sides."""
+    """Return a photo as taken by a simulated camera: uint8, with even sides."""
     even = photo.pixels[: photo.height // 2 * 2, : photo.width // 2 * 2]
     clean = torch.from_numpy(even).permute(2, 0, 1)[None].float() / 255
     taken = photograph(clean, torch.Generator().manual_seed(seed))[0][0]
@@ -109,7 +109,7 @@ def as_taken(photo, seed):
 
 @pytest.mark.parametrize("name", ["tower.jpg", "cheetah.jpg", "groot.jpeg", "lion.jpg"])
 def test_the_mean_colour_is_kept(photo_model, name):
-    """By less than 0.2/255, with a camera's noise, a little Gaussian noise, and none."""
+    """It moves by less than 0.2/255, with a camera's noise, a little Gaussian noise, and none."""
     photo = denoiser.open_image(media.get_image(name))
     for pixels in (photo.pixels, denoiser.add_noise(photo, 5).pixels, *(as_taken(photo, seed) for seed in range(4))):
         shift = photo_model.denoise(pixels).mean(axis=(0, 1)) - pixels.mean(axis=(0, 1))

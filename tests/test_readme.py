@@ -1,4 +1,4 @@
-"""The README's promises that a machine can check."""
+"""Statements of the README that can be checked automatically."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_the_readme_s_table_is_what_was_measured():
 
 @pytest.mark.slow
 def test_the_guide_to_ones_own_photos_works(hub, toy_photos, tmp_path, monkeypatch):
-    """Its commands, word for word, from the bundled weights to the Hub and back; only the training is shorter."""
+    """Runs its commands as written, from the bundled weights to the Hub and back, with a shorter training."""
     guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").split("## Your own photos")[1]
     commands = re.search(r"```sh\n(.*?)```", guide, re.DOTALL)[1].splitlines()
     for name in ("my-photos", "other-photos"):

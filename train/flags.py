@@ -26,8 +26,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             inner = next((option for option in get_args(kind) if option not in (type(None), Ellipsis)), kind)
             options["type"] = inner
             options["choices"] = item.metadata["choices"]
-            if item.metadata["alone"]:
-                options |= {"nargs": "?", "const": item.metadata["alone"], "metavar": f"{item.metadata['alone']}|PATH"}
+            if item.metadata["bare"]:
+                options |= {"nargs": "?", "const": item.metadata["bare"], "metavar": f"{item.metadata['bare']}|PATH"}
         parser.add_argument(flag(item.name), **options)
 
 

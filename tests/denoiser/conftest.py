@@ -1,9 +1,10 @@
-"""Shared by the tests of the library: photo files, and what the command prints."""
+"""Shared by the tests of the library: denoisers, photo files, and what the command prints."""
 
 import numpy as np
 import pytest
 
-from denoiser import Photo, open_image, save_image
+from denoiser import Denoiser, Photo, open_image, save_image
+from denoiser.weights import Weights
 
 
 @pytest.fixture
@@ -35,3 +36,19 @@ def opened(tmp_path):
         return function(tmp_path / "x")
 
     return read
+
+
+@pytest.fixture
+def float32_on_any_machine(monkeypatch):
+    """Random weights magnify the rounding of bfloat16, which is tested with the bundled ones."""
+    monkeypatch.setattr("denoiser.inference.has_fast_bfloat16", lambda device: False)
+
+
+@pytest.fixture
+def model(tiny_model):
+    return Denoiser(Weights(tiny_model, "tiny"))
+
+
+@pytest.fixture
+def classic(tiny_classic):
+    return Denoiser(Weights(tiny_classic, "tiny-classic"))

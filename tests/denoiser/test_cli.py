@@ -137,7 +137,7 @@ def test_a_folder_may_have_a_dot_in_its_name(photo, tmp_path):
 
 
 def test_warnings_of_the_libraries_are_not_shown(tmp_path, capfd, recwarn):
-    exif = b"II*\0\x08\0\0\0\5\0" + bytes(20)  # of five tags all but one are missing
+    exif = b"II*\0\x08\0\0\0\5\0" + bytes(20)  # announces five tags and has one
     Image.new("RGB", (24, 16)).save(tmp_path / "x.png", exif=exif)
     assert main([str(tmp_path / "x.png"), "-o", str(tmp_path / "y.png"), "--level", "0"]) == 0
     assert capfd.readouterr().err == "" and not recwarn.list
@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_rest(photo, tmp_path, pr
             raise PermissionError(13, "Permission denied", str(path))
         return real(path)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)  # for root may read every folder
+    monkeypatch.setattr(Path, "iterdir", iterdir)  # because root may read every folder
     assert main([str(locked), str(photo), "-o", str(tmp_path / "out"), "--level", "0"]) == 1
     assert (tmp_path / "out" / "photo.png").exists()
     assert printed_lines() == [f"failed: {str(locked)!r} can't be used: Permission denied.", "1 of 2 photos failed"]

@@ -1,4 +1,4 @@
-"""What the numbers mean as colours: kept or converted on the way from file to file, never lost without a word."""
+"""The meaning of colours: kept or converted from file to file, and never lost silently."""
 
 import io
 import struct
@@ -20,14 +20,14 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def to_xyz(primaries):
-    """The matrix from linear RGB to XYZ, by the book."""
+    """The matrix from linear RGB to XYZ, by its definition."""
     *columns, white = ((x / y, 1, (1 - x - y) / y) for x, y in primaries)
     columns = np.array(columns).T
     return columns * np.linalg.solve(columns, white)
 
 
 def p3_as_srgb(pixels):
-    """What Display P3 pixels look like, as sRGB numbers."""
+    """Display P3 pixels, converted to sRGB."""
     values = pixels / 255
     light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     srgb = to_xyz(((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), WHITE))
@@ -36,7 +36,7 @@ def p3_as_srgb(pixels):
 
 
 def shown(photo):
-    """A photo's pixels as sRGB, by the profile it has, in littleCMS."""
+    """A photo's pixels, converted from its profile to sRGB by littleCMS."""
     if photo.icc_profile is None:
         return photo.pixels.astype(float)
     image = Image.fromarray(photo.pixels)

@@ -27,7 +27,7 @@ from denoiser.header_budget import MAX_METADATA_BYTES, MAX_PARTS
 
 
 def with_scans(count):
-    """A progressive JPEG whose last scan is there so many times."""
+    """A progressive JPEG whose last scan is repeated, with `count` scans in all."""
     data = jpeg(progressive=True)
     last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
     return data[:end] + data[last:end] * (count - data.count(b"\xff\xda")) + data[end:]
@@ -94,7 +94,7 @@ def empty_pages(count):
 
 
 def test_a_long_comment_of_a_gif_is_refused(opened):
-    """Pillow puts its blocks together one by one: twice as long takes four times as long."""
+    """Pillow joins its blocks one by one, which takes quadratic time."""
     for label in (b"\xfe", b"\xff"):
         with pytest.raises(ImageError, match="KiB of metadata"):
             opened(gif(b"!" + label + blocks(bytes(MAX_METADATA_BYTES + 1))))
@@ -109,7 +109,7 @@ def box(kind, content):
 
 
 def heic_with_items(count, version):
-    """A HEIC that lists its EXIF so many times more."""
+    """A HEIC that lists its EXIF `count` more times."""
     buffer = io.BytesIO()
     pillow_heif.from_pillow(Image.fromarray(PIXELS)).save(buffer, exif=b"Exif\0\0II*\0" + bytes(100_000))
     data = buffer.getvalue()

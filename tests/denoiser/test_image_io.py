@@ -131,7 +131,7 @@ def test_orientation_does_not_survive_in_the_xmp(tmp_path, suffix, subtests):
 
 
 def add_png_text(path, xmp):
-    """Put an XMP packet behind the pixels, where it may stand too."""
+    """Put an XMP packet behind the pixels, which is allowed too."""
     data = path.read_bytes()
     text = png_chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + xmp)
     path.write_bytes(data[:-12] + text + data[-12:])
@@ -179,7 +179,7 @@ def test_one_bit_becomes_grey_and_a_profile_for_colour_is_left_out(tmp_path):
 
 
 def all_grey_cmyk_profile():
-    """The smallest CMYK profile: one lookup table, of mid grey throughout."""
+    """A minimal CMYK profile that maps every colour to mid grey."""
     identity, ramp = (65536 * v for v in (1, 0, 0, 0, 1, 0, 0, 0, 1)), bytes(range(256))
     table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack(">9i", *identity)
     table += ramp * 4 + bytes([136, 128, 128]) * 2**4 + ramp * 3

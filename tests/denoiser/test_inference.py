@@ -1,4 +1,4 @@
-"""The denoiser people call: arrays and photos of every kind in and out, level by level."""
+"""The public denoiser: arrays and photos of every kind, at every level."""
 
 from itertools import product
 
@@ -9,33 +9,18 @@ from stub_network import Stub, as_floats, pixels_of, wrap
 
 import denoiser
 from denoiser import (
-    Denoiser,
     Photo,
     add_noise,
     load,
 )
 from denoiser.inference import ESTIMATE_MARGIN, FULL_SCALE, MAX_LEVEL
-from denoiser.weights import Weights, save_weights
+from denoiser.weights import save_weights
+
+pytestmark = pytest.mark.usefixtures("float32_on_any_machine")
 
 DTYPES = [np.uint8, np.uint16, np.float32]
 SHAPES = [(1, 1), (1, 1, 3), (24, 40), (24, 40, 1), (24, 40, 3), (37, 23, 3)]
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
-
-
-@pytest.fixture(autouse=True)
-def float32_on_any_machine(monkeypatch):
-    """Random weights magnify what bfloat16 rounds; the bundled ones have a test of their own."""
-    monkeypatch.setattr("denoiser.inference.has_fast_bfloat16", lambda device: False)
-
-
-@pytest.fixture
-def model(tiny_model):
-    return Denoiser(Weights(tiny_model, "tiny"))
-
-
-@pytest.fixture
-def classic(tiny_classic):
-    return Denoiser(Weights(tiny_classic, "tiny-classic"))
 
 
 # Arrays in, arrays out
@@ -184,7 +169,7 @@ def repeated_warnings():
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("use", ["denoise", "estimate_level"])
 def test_a_read_only_array_works_without_a_warning(model, use, repeated_warnings):
-    pixels = pixels_of((24, 40, 3), np.uint8)  # such as np.asarray(a Pillow image) is
+    pixels = pixels_of((24, 40, 3), np.uint8)  # like np.asarray(a Pillow image)
     expected = getattr(model, use)(pixels)
     pixels.flags.writeable = False
     np.testing.assert_array_equal(getattr(model, use)(pixels), expected)

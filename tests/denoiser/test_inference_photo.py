@@ -21,11 +21,7 @@ from denoiser import (
 )
 from denoiser.inference import FULL_SCALE
 
-
-@pytest.fixture(autouse=True)
-def float32_on_any_machine(monkeypatch):
-    """Random weights magnify what bfloat16 rounds; the bundled ones have a test of their own."""
-    monkeypatch.setattr("denoiser.inference.has_fast_bfloat16", lambda device: False)
+pytestmark = pytest.mark.usefixtures("float32_on_any_machine")
 
 
 def pixels_of(shape, dtype, seed=0):

@@ -6,7 +6,6 @@ import torch
 from stub_network import Stub, wrap
 
 from denoiser import (
-    Denoiser,
     DenoiserError,
     ImageError,
     Photo,
@@ -15,23 +14,8 @@ from denoiser import (
     load,
 )
 from denoiser.inference import MAX_FLOAT, MAX_LEVEL, pick_device
-from denoiser.weights import Weights
 
-
-@pytest.fixture(autouse=True)
-def float32_on_any_machine(monkeypatch):
-    """Random weights magnify what bfloat16 rounds; the bundled ones have a test of their own."""
-    monkeypatch.setattr("denoiser.inference.has_fast_bfloat16", lambda device: False)
-
-
-@pytest.fixture
-def model(tiny_model):
-    return Denoiser(Weights(tiny_model, "tiny"))
-
-
-@pytest.fixture
-def classic(tiny_classic):
-    return Denoiser(Weights(tiny_classic, "tiny-classic"))
+pytestmark = pytest.mark.usefixtures("float32_on_any_machine")
 
 
 # What is refused

@@ -8,21 +8,10 @@ import torch
 from stub_network import Stub, wrap
 
 from denoiser import (
-    Denoiser,
     Photo,
 )
-from denoiser.weights import Weights
 
-
-@pytest.fixture(autouse=True)
-def float32_on_any_machine(monkeypatch):
-    """Random weights magnify what bfloat16 rounds; the bundled ones have a test of their own."""
-    monkeypatch.setattr("denoiser.inference.has_fast_bfloat16", lambda device: False)
-
-
-@pytest.fixture
-def model(tiny_model):
-    return Denoiser(Weights(tiny_model, "tiny"))
+pytestmark = pytest.mark.usefixtures("float32_on_any_machine")
 
 
 # Progress

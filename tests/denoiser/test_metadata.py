@@ -1,4 +1,4 @@
-"""EXIF, XMP and resolution from one file to the next: what holds comes along, what doesn't goes, and it is said."""
+"""EXIF, XMP and resolution from file to file: what still applies is kept, and anything left out is noted."""
 
 import io
 import struct
@@ -131,7 +131,7 @@ def test_the_resolution_is_kept(tmp_path, source, options, expected, subtests):
             Image.fromarray(PIXELS).save(tmp_path / f"x.{source}", **options)
             save_image(open_image(tmp_path / f"x.{source}"), tmp_path / f"out.{target}")
             with Image.open(tmp_path / f"out.{target}") as image:
-                if target in ("webp", "avif"):  # which have a place for it in the EXIF alone
+                if target in ("webp", "avif"):  # which only hold it in the EXIF
                     exif = image.getexif()
                     scale = 2.54 if exif[UNIT] == 3 else 1
                     found = exif[X_RESOLUTION] * scale, exif[Y_RESOLUTION] * scale

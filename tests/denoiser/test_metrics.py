@@ -1,4 +1,4 @@
-"""The metrics against scikit-image, and against what can be told by hand."""
+"""The metrics, compared with scikit-image and with values worked out by hand."""
 
 import math
 from itertools import product
@@ -126,7 +126,7 @@ def test_argmax_accuracy_of_four_pixels_counted_by_hand():
     #                       red   green blue   grey (a tie: red is first)
     reference = torch.tensor([[0.9, 0.1, 0.2, 0.5], [0.1, 0.8, 0.3, 0.5], [0.0, 0.2, 0.7, 0.5]]).view(1, 3, 2, 2)
     image = torch.tensor([[0.4, 0.3, 0.9, 0.7], [0.3, 0.4, 0.1, 0.6], [0.2, 0.0, 0.8, 0.6]]).view(1, 3, 2, 2)
-    assert metrics.argmax_channel_accuracy(image, reference).tolist() == [0.75]  # blue alone turned red
+    assert metrics.argmax_channel_accuracy(image, reference).tolist() == [0.75]  # only blue turned red
 
 
 def test_argmax_accuracy_ignores_brightness(photo_tensor):

@@ -34,7 +34,7 @@ def preset_without_memory(name):
 
 
 def leaves_in_order_of_use(model, pixels):
-    """The layers without children in the order in which a forward pass calls them, with the shape each returns."""
+    """Return the layers without children in the order of the forward pass, with the shape that each returns."""
     used = []
     for layer in model.modules():
         if not list(layer.children()):

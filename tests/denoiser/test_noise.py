@@ -1,4 +1,4 @@
-"""The noise models: as strong as asked, the same for the same seed, and nothing cut off; a camera's: like a photo's."""
+"""The noise models: of the requested strength, the same for the same seed, and not clipped."""
 
 from itertools import product
 

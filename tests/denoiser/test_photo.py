@@ -1,4 +1,4 @@
-"""The photo in memory: what it refuses to be, and what is left of its metadata without the location."""
+"""Photos in memory: what they refuse, and their metadata without the location."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""16-bit colour and alpha: every bit comes back, other programs agree, and hostile files are refused."""
+"""16-bit colour and alpha: every bit is kept, other programs agree, and hostile files are refused."""
 
 import io
 import struct
@@ -247,7 +247,7 @@ def test_a_file_whose_two_readers_disagree_is_refused():
 
 
 def repaired(data):
-    """The PNG with the right checksums, so that its decoder goes on."""
+    """The PNG with corrected checksums, so that its decoder doesn't stop at them."""
     data, at = bytearray(data), 8
     while at + 12 <= len(data) and at + 12 + (size := int.from_bytes(data[at : at + 4], "big")) <= len(data):
         data[at + 8 + size : at + 12 + size] = struct.pack(">I", zlib.crc32(data[at + 4 : at + 8 + size]))

@@ -109,7 +109,7 @@ def test_a_kernel_of_zeros_survives_int8(tiny_model, tmp_path, monkeypatch):
 
 @torch.no_grad()
 def zero(layer):
-    """What to_empty leaves in memory may be anything."""
+    """Set everything to zero, since to_empty leaves memory uninitialised."""
     for value in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
         value.zero_()
 
@@ -162,7 +162,7 @@ def test_a_file_over_the_limit_is_not_fetched(hub, monkeypatch):
     monkeypatch.setitem(weights.LIMITS, WEIGHTS_FILE, 1000)
     with pytest.raises(WeightsError, match="model.safetensors of user/name has .* at most 1,000 are read"):
         load_weights("user/name")
-    assert len(hub) == 2  # the size alone was asked for
+    assert len(hub) == 2  # only the size was requested
 
 
 def test_a_folder_never_asks_the_hub(hub, folder):

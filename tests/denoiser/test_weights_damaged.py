@@ -26,7 +26,7 @@ def folder(tiny_model, tmp_path):
 
 
 def edit_config(folder, **changes):
-    """Change entries at the top of config.json; ... takes one out."""
+    """Change entries at the top of config.json; ... removes one."""
     config = json.loads((folder / CONFIG_FILE).read_text()) | changes
     text = json.dumps({name: value for name, value in config.items() if value is not ...})
     (folder / CONFIG_FILE).write_text(text)
@@ -39,7 +39,7 @@ def edit_model(folder, **changes):
 
 
 def edit_tensors(folder, **changes):
-    """The same for the tensors, by name with "__" for "."; a function is applied to the tensor that is there."""
+    """The same for tensors, by name with "__" for "."; a function is applied to the existing tensor."""
     tensors = load_file(folder / WEIGHTS_FILE)
     for name, value in changes.items():
         name = name.replace("__", ".")
@@ -138,7 +138,7 @@ def test_a_file_over_the_limit_is_not_read(folder, monkeypatch):
 
 
 class MemoryLimit(TorchFunctionMode):
-    """Raises MemoryError once the tensors made inside it would take more bytes in all."""
+    """Raises MemoryError once the tensors made inside it exceed a total size in bytes."""
 
     def __init__(self, limit):
         super().__init__()
@@ -187,7 +187,7 @@ def test_tensors_of_other_types_are_refused(folder, dtype):
 
 @pytest.mark.parametrize("shape", [(3,), (), (3, 1), (3, 1, 1, 1)], ids=str)
 def test_int8_is_only_for_kernels(folder, shape):
-    """Times their scales, N numbers in a row would be N×N; none at all has no length."""
+    """Multiplied by a scale, a row of N numbers would become N×N, and a scalar has no length."""
     stored = {BIAS: torch.ones(shape, dtype=torch.int8), BIAS + SCALE: torch.ones(3, 1, 1, 1)}
     edit_tensors(folder, **{key.replace(".", "__"): value for key, value in stored.items()})
     with pytest.raises(WeightsError, match=BIAS):

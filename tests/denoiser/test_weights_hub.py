@@ -30,7 +30,7 @@ def model_files(folder, seed=0):
 
 @pytest.fixture
 def repo(hub, tmp_path):
-    """A repository with two commits of different weights, the first tagged v1, and files that are nobody's business."""
+    """A repository with two commits of different weights, the first tagged v1, and unrelated files."""
     made = hub.repos[REPO] = Repo()
     made.refs["v1"] = made.commit(model_files(tmp_path / "first", 1) | {"pickle.bin": b"\x80\x04."}, "first")
     made.commit(model_files(tmp_path / "second", 2), "second")

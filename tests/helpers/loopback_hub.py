@@ -31,7 +31,7 @@ RIGHTS = {None: "none", f"Bearer {READ_TOKEN}": "read", f"Bearer {WRITE_TOKEN}":
 
 
 def is_lfs(path: str, start: bytes) -> bool:
-    """Roughly the Hub's choice: text goes to git, everything else to LFS."""
+    """Whether a file goes to LFS: roughly the Hub's choice, which is git for text and LFS for everything else."""
     return path.endswith(".safetensors") or b"\0" in start[:512]
 
 
@@ -204,7 +204,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send({"id": name, "sha": commit.id, "private": repo.private, "siblings": files})
 
     def tree(self, name: str, revision: str, path: str) -> None:
-        """What is below a folder, at any depth: folders and files."""
+        """List the folders and files below a folder, at any depth."""
         files, folder = self.find(name, revision)[1].files, "" if path == "main" else f"{path}/"
         self.send([entry(found, files) for found in with_folders(files) if found.startswith(folder)])
 
@@ -226,7 +226,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send({wanted["key"]: {"value": wanted["value"]}})
 
     def preupload(self, name: str, revision: str) -> None:
-        """Which files are LFS, and what is there already: the client leaves out those that have not changed."""
+        """Tell which files are LFS, and which are there already: the client leaves out unchanged ones."""
         present = self.find(name, revision, write=True)[1].files
         files = json.loads(self.body)["files"]
         for item in files:
@@ -303,7 +303,7 @@ ROUTES = [
 
 
 def hub_environment(hub: LoopbackHub, home: Path, token: str = WRITE_TOKEN) -> dict[str, str]:
-    """The variables under which a new process uses this Hub and keeps its cache in `home`; "" is no token."""
+    """Environment variables for a new process to use this Hub and keep its cache in `home`; token "" means none."""
     return {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(home),

@@ -1,4 +1,4 @@
-"""Photo files built byte by byte, with whatever headers a test asks for."""
+"""Photo files built byte by byte, with any headers that a test needs."""
 
 import io
 import struct

@@ -12,7 +12,7 @@ from denoiser.weights import Weights
 
 
 class Stub(nn.Module):
-    """A network that always says `sigma`, removes `removed`, and keeps what it was given."""
+    """A network that always estimates `sigma`, removes `removed`, and records its inputs."""
 
     def __init__(self, sigma=0.1, removed=0.0, steerable=True):
         super().__init__()

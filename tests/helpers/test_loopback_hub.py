@@ -1,4 +1,4 @@
-"""The real client takes the loopback Hub for the Hub, although it is imported before that one exists."""
+"""The real client uses the loopback Hub, although it was imported before that Hub started."""
 
 import os
 import subprocess

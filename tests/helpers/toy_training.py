@@ -31,14 +31,14 @@ TINY = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=
 
 
 def build(config):
-    """A network in eval mode; the same config gives the same weights, and the default generator stays as it was."""
+    """Build a network in eval mode; the same config gives the same weights. The default generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return DenoisingAutoencoder(config).eval()
 
 
 def toy_pictures(count=3, height=24, width=28):
-    """Coloured slopes with an edge: something to learn, and nothing like noise."""
+    """Coloured gradients with an edge: something to learn that doesn't look like noise."""
     rng = np.random.default_rng(0)
     row, column = np.mgrid[:height, :width][..., None]
     slopes = [rng.uniform(-4, 4, (2, 3)) for _ in range(count)]
@@ -66,14 +66,14 @@ def toy_run(toy_photos, tmp_path, monkeypatch):
 
 
 def flags(config):
-    """What the command is given for that config."""
+    """Return the command's flags for a config."""
     different = {name: value for name, value in config.to_json().items() if value != getattr(TrainConfig(), name)}
     values = {name: value if isinstance(value, tuple) else (value,) for name, value in different.items()}
     return [text for name, value in values.items() for text in ("--" + name.replace("_", "-"), *map(str, value))]
 
 
 def newest_state(config):
-    """What a run's newest checkpoint holds, but for the time it took."""
+    """Return the content of a run's newest checkpoint, without the time it took."""
     state = torch.load(find_checkpoints(Path(config.output_dir))[-1], weights_only=True)
     del state["counters"]["seconds"]
     return state
@@ -115,7 +115,7 @@ def run_toy(arguments: list[str], kill: str = "") -> None:
 
 
 CPU = torch.device("cpu")
-GAUSSIAN = {"camera_share": 0.0, "clean_share": 0.0, "grey_share": 0.0, "partial_share": 0.0}  # noise alone
+GAUSSIAN = {"camera_share": 0.0, "clean_share": 0.0, "grey_share": 0.0, "partial_share": 0.0}  # only Gaussian noise
 CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
 NETWORKS = {
     "residual": ("photo", TINY),
@@ -149,7 +149,7 @@ def state_of(run):
 
 
 def assert_same(first, second, where="state"):
-    """Equal bit for bit, through dicts and lists."""
+    """Assert that two states are equal bit for bit, through dicts and lists."""
     assert type(first) is type(second), where
     if isinstance(first, torch.Tensor):
         assert first.dtype == second.dtype and torch.equal(first, second), where
@@ -176,7 +176,7 @@ def files_of(config):
 
 
 def trained_model():
-    """A network whose output depends on everything: a fresh one is all but the identity."""
+    """A network whose output depends on all weights; a new one is almost the identity."""
     model = DenoisingAutoencoder(TINY)
     torch.nn.init.normal_(model.body.tail.weight, std=0.1)
     return model

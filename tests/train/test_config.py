@@ -189,7 +189,7 @@ def test_every_field_has_a_flag():
 
 @pytest.mark.parametrize("model", RECIPES)
 def test_a_flag_changes_its_own_field_and_no_other(model, subtests):
-    for name, (words, value) in list(GIVEN.items())[1:]:  # but for --recipe itself
+    for name, (words, value) in list(GIVEN.items())[1:]:  # except --recipe
         with subtests.test(flag=flag(name)):
             config = parse("--recipe", model, flag(name), *words)
             assert asdict(config) == asdict(RECIPES[model]) | {name: value}

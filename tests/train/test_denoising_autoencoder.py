@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, without a network, and what it trains denoises."""
+"""The notebook runs from top to bottom offline, and the network that it trains denoises."""
 
 from pathlib import Path
 

@@ -38,7 +38,7 @@ FEW = {split: names[:count] for (split, names), count in zip(NAMES.items(), (4, 
 
 @pytest.fixture
 def few(monkeypatch):
-    """A BSDS500 of nine photos, for what doesn't depend on their number."""
+    """A BSDS500 of nine photos, for tests that don't depend on their number."""
     monkeypatch.setattr(bsds500, "COUNTS", {split: len(names) for split, names in FEW.items()})
 
 
@@ -121,7 +121,7 @@ def expected_files(root, names=NAMES):
 
 
 def refused(root):
-    """The message with which the photos can't be had; nothing may be left behind beside what was there."""
+    """Return the message of the failed download, which must leave nothing behind."""
     before = files_below(root.parent)
     with pytest.raises(ConfigError) as caught:
         bsds500.photo_paths(root)
@@ -210,7 +210,7 @@ def test_a_download_that_stops_early_is_refused(tmp_path, serve, small_archive, 
 
 def test_a_photo_that_arrives_damaged_is_refused(tmp_path, serve, jpeg, small_archive):
     plain = gzip.decompress(small_archive)
-    stored = bytearray(gzip.compress(plain, compresslevel=0))  # as it is, so that the archive's checksum alone tells
+    stored = bytearray(gzip.compress(plain, compresslevel=0))  # uncompressed, so that only the archive's checksum tells
     stored[stored.index(jpeg) + 10] ^= 1
     serve(bytes(stored))
     assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
@@ -279,7 +279,7 @@ def test_a_link_to_an_incomplete_folder_is_completed_or_refused(tmp_path, serve,
 
 
 def test_other_files_in_the_folder_survive_the_download(tmp_path, serve, small_archive):
-    """The user's own photos may be there too: what wasn't downloaded isn't ours to delete."""
+    """Photos of the user in the folder are not deleted."""
     (tmp_path / "bsds500/train").mkdir(parents=True)
     (tmp_path / "bsds500/notes.txt").write_text("mine")
     serve(small_archive)

@@ -1,4 +1,4 @@
-"""The stages of a camera: inverses undo, flat pictures stay, colours keep their places."""
+"""The stages of a camera: inverses invert, and flat pictures stay flat."""
 
 from dataclasses import fields, replace
 
@@ -21,13 +21,13 @@ def per_picture(value, count=1):
 
 
 def cameras(count, **fixed):
-    """Cameras as they are drawn, but for what is fixed."""
+    """Random cameras, with some of their properties fixed."""
     drawn = camera.draw_camera(count, generator())
     return replace(drawn, **{name: per_picture(value, count) for name, value in fixed.items()})
 
 
 def neighbour_correlation(noise):
-    """Of each pixel with the one to its right, over a whole (N, C, H, W)."""
+    """Correlation of each pixel with the one to its right, over all of (N, C, H, W)."""
     return ((noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()).item()
 
 

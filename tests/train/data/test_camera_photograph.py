@@ -1,4 +1,4 @@
-"""Photographs by simulated cameras: noisy pictures and their clean twins."""
+"""Simulated photographs: noisy pictures and the clean ones that belong to them."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""JPEG is what libjpeg makes."""
+"""The simulated JPEG equals libjpeg's."""
 
 import io
 from itertools import product

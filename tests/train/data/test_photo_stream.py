@@ -58,7 +58,7 @@ def make_stream(photos=13, seed=3):
 
 
 def draw(photos, crops, count=40):
-    """What is drawn after so many crops, by a generator of its own."""
+    """Draw the crops that follow `crops` earlier ones, with their own generator."""
     photos.seek(crops)
     return photos.crops(count, CROP, torch.Generator().manual_seed(crops))
 

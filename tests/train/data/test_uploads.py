@@ -1,4 +1,4 @@
-"""Noise as uploads have it: pairs keep what is clean, grids start anywhere, and each step does what it says."""
+"""The noise of uploads: clean pictures stay clean, grids start anywhere, and each step does its part."""
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ def test_resizing_keeps_the_mean_and_the_range(photo_tensor, side, by_area):
 
 
 def test_a_second_jpeg_has_another_grid(photo_tensor):
-    """Blocks' borders, where the steps between pixels are largest, fall on other columns with other seeds."""
+    """The borders of blocks, where steps between pixels are largest, depend on the seed."""
     picture = photo_tensor[..., :96, :96]
     places = set()
     for seed in range(12):

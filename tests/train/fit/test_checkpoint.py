@@ -1,4 +1,4 @@
-"""Checkpoints: a resumed run is the uninterrupted one, bit for bit, and only its own checkpoint is taken."""
+"""Checkpoints: a resumed run equals an uninterrupted one bit for bit, and other runs' checkpoints are refused."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Several processes train as one would: the same weights for the same crops, one writer, one clock."""
+"""Several processes train like one: the same weights for the same crops, one writer, one clock."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ PROCESSES = 2
 
 
 def torchrun(run, *more):
-    """The command under torchrun, on two processes of this machine."""
+    """Run the command under torchrun with two processes on this machine."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(PROCESSES), "--standalone"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launcher, str(TOY), "fit", *flags(run), *more]
@@ -27,7 +27,7 @@ def torchrun(run, *more):
 
 
 def test_two_processes_reach_the_weights_of_one_with_the_same_crops(toy_run, tmp_path):
-    """One process averages the gradients of two batches, two processes those of one each. Then a resume, by both."""
+    """One process averages the gradients of two batches, two processes those of one each. Then both resume."""
     two = replace(toy_run, validation_photos=3, val=toy_run.data[0], mixed_precision="no")
     one = replace(two, output_dir=str(tmp_path / "one"), gradient_accumulation_steps=PROCESSES)
     loop.fit(replace(one, steps=6))

@@ -1,4 +1,4 @@
-"""Resuming: the same end as without a crash, and the settings given with it."""
+"""Resuming ends like an uninterrupted run, and applies the settings given with it."""
 
 from dataclasses import replace
 

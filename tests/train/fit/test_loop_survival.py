@@ -1,4 +1,4 @@
-"""Long runs survive: kill -9, damaged and missing checkpoints, a full disk, gradients that are no numbers, Ctrl-C."""
+"""Long runs survive kill -9, damaged and missing checkpoints, a full disk, NaN gradients and Ctrl-C."""
 
 import json
 import multiprocessing
@@ -29,7 +29,7 @@ SIGKILLED = -signal.SIGKILL
 
 
 def exit_code(toy_run, kill=""):
-    """Run the command in a process of its own, forked after the imports, which take seconds."""
+    """Run the command in another process, forked after the slow imports, and return its exit code."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["train.__main__"])
     process = context.Process(target=run_toy, args=(["fit", *flags(toy_run)], kill))
@@ -47,7 +47,7 @@ def test_a_run_killed_again_and_again_ends_like_an_uninterrupted_one(toy_run, tm
         "train.fit.validation save_grid 1",
         "train.fit.validation save_weights 1",
         "train.fit.checkpoint fsync 0",  # half of the next one
-        "train.fit.loop draw_curve 0",  # all but done
+        "train.fit.loop draw_curve 0",  # almost done
     ]
     for number, kill in enumerate(kills):
         assert exit_code(replace(toy_run, resume=LATEST if number else None), kill) == SIGKILLED, kill
@@ -129,7 +129,7 @@ def test_a_truncated_log_does_not_prevent_a_resume(toy_run):
 
 
 def test_a_full_disk_loses_only_what_cannot_be_written(toy_run, capsys):
-    """Files over the limit can't be written, as on a full disk: the checkpoints, while the weights are smaller."""
+    """Files over a limit can't be written, as on a full disk: checkpoints, but not the smaller weights."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
     try:

@@ -55,7 +55,7 @@ def test_the_estimator_learns_only_from_the_true_level(batch):
 
 @pytest.mark.parametrize("quantile", [0.5, 0.7])
 def test_the_estimator_learns_a_quantile(batch, quantile, monkeypatch):
-    """Where a share of the crops has more noise than all are taken to have, neither more nor less is better."""
+    """The loss is lowest at the estimate that the given share of the crops is below."""
     clean, noisy, _ = batch
     sigma = torch.linspace(0.1, 0.2, 101).view(-1, 1, 1, 1)
     clean, noisy = clean[:1].expand(101, -1, -1, -1), noisy[:1].expand(101, -1, -1, -1)
@@ -96,7 +96,7 @@ def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
 
 
 def test_estimator_errors_weigh_the_same_at_every_level(batch):
-    """So that the quantile is one: twice too much costs what half of it does, at the median, at any level."""
+    """At the median, twice the level costs as much as half of it, whatever the level."""
     for level in (0.02, 0.1, 0.3):
         sigma, floor = torch.full((1, 1, 1, 1), level), ESTIMATE_FLOOR
         above, below = (quantile_loss(factor * (sigma + floor) - floor, sigma, 0.5).item() for factor in (2, 0.5))

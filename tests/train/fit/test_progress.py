@@ -1,4 +1,4 @@
-"""What a run shows of itself: trackers get its numbers, and its end is a curve."""
+"""Progress: the bar, the trackers and the curve of a run."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ NAMES = {"loss", "psnr_of_crops", "learning_rate", "images_per_second"}
 
 @pytest.fixture
 def reported_run(toy_run, monkeypatch):
-    """Twelve steps, of which the sixth and the last are shown, without a curve."""
+    """A run of twelve steps that shows the sixth and the last, without a curve."""
     monkeypatch.setattr(loop, "draw_curve", lambda lines, path: None)
     monkeypatch.setattr("train.fit.progress.EVERY", 6)
     return toy_run

@@ -65,7 +65,7 @@ def test_bfloat16_is_used_on_cpus_that_are_fast_at_it(monkeypatch, capabilities,
 
 @pytest.mark.parametrize(("exact", "expected"), [(0, 20), (1, 20 + 10 * math.log10(4 / 3)), (4, 100)])
 def test_the_psnr_of_the_crops_is_finite_even_if_some_are_restored_exactly(exact, expected):
-    """As clean crops do, which are told that they are: their own PSNR is infinite."""
+    """Clean crops that are told so are restored exactly, with an infinite PSNR."""
     run = loop.start_run(toy(), CPU)
 
     def objective(clean, *arguments):
@@ -97,7 +97,7 @@ def test_only_the_estimator_can_be_trained():
 
 
 def pixel_loss(run, config, photos, count=32):
-    """The loss in pixels, without the estimator's, on crops that are the same at every call."""
+    """Return the pixel loss, without the estimator's, on the same crops at every call."""
     generator, config = torch.Generator().manual_seed(7), replace(config, batch_size=count)
     clean, sigma = clean_crops(PhotoSet(photos), config, count, generator), draw_sigma(config, count, generator)
     noisy = add_noise(clean, sigma, config, generator)

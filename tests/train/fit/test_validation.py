@@ -1,4 +1,4 @@
-"""Validation: the same uploads each time, the best weights kept, and no trace in the run."""
+"""Validation: the same noise each time, the best weights kept, and no effect on the run."""
 
 import copy
 import json
@@ -54,7 +54,7 @@ def test_only_the_middle_of_large_photos_is_validated(monkeypatch):
 
 
 def best_of_a_thousand(config, **counters):
-    """Make a finished run's best PSNR one that nothing reaches; counters of the checkpoint that are None are lost."""
+    """Set a finished run's best PSNR out of reach; counters given as None are removed from its checkpoint."""
     path = checkpoint.find_checkpoints(loop.Path(config.output_dir))[-1]
     state = torch.load(path, weights_only=True)
     changed = state["counters"] | {"best_psnr": 1000.0} | counters
@@ -84,7 +84,7 @@ def test_a_best_psnr_measured_on_something_else_is_reset_with_one_message(small_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("counters", [{}, {"measured_on": None}], ids=["recorded", "of a checkpoint of old"])
+@pytest.mark.parametrize("counters", [{}, {"measured_on": None}], ids=["recorded", "from an old checkpoint"])
 def test_a_best_psnr_measured_on_the_same_photos_stays(small_run, counters, capsys):
     loop.fit(replace(small_run, camera_share=0.25))
     best_of_a_thousand(small_run, **counters)

@@ -1,4 +1,4 @@
-"""The experiments: each changes what it says and nothing else, and their table compares like with like."""
+"""The experiments: each changes only what its name says, and the table compares them with the first."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SIGMA = torch.full((2, 1, 1, 1), 0.1)
 
 
 def network(change=lambda network: None):
-    """A tiny network with features that matter: the same weights for every change that leaves their shapes alone."""
+    """A tiny network whose features matter, with the same weights for every change that keeps their shapes."""
     torch.manual_seed(0)
     model = DenoisingAutoencoder(TINY)
     torch.nn.init.normal_(model.body.tail.weight, std=0.05)
@@ -75,7 +75,7 @@ def test_the_shapes_cost_about_what_the_baseline_costs():
 
 @pytest.fixture
 def small(monkeypatch):
-    """Two tiny experiments on pictures drawn here."""
+    """Two tiny experiments on generated pictures."""
     photos = [dead_leaves(48, seed) for seed in range(3)]
     tiny = {"base": Variant(shape=TINY), "growing": Variant(shape=TINY, growing_crops=(16, 32))}
     monkeypatch.setattr(experiments, "VARIANTS", tiny | {"more": Variant(shape=TINY, extra="photos")})

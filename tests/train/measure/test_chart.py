@@ -1,4 +1,4 @@
-"""The chart: every network of the benchmark is on it, where its time and PSNR put it."""
+"""The chart shows every network of the benchmark at its time and PSNR."""
 
 import pytest
 

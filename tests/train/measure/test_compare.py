@@ -10,7 +10,7 @@ from train.measure.evaluate import noisy_version
 
 
 class Darker:
-    """Takes up to 10 of 255 away everywhere."""
+    """Darkens every pixel by up to 10/255."""
 
     def denoise(self, pixels, level=None):
         return pixels - np.minimum(pixels, 10)

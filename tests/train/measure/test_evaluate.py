@@ -19,7 +19,7 @@ CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="bat
 
 
 def reference_noisy(pixels, level, quantized):
-    """The protocol of the data's README, word by word, on [0, 255] in float64."""
+    """The noise protocol, written independently, on [0, 255] in float64."""
     rng = np.random.Generator(np.random.PCG64(0))
     noisy = np.asarray(pixels, np.float64) + rng.standard_normal(np.shape(pixels)) * level
     return np.rint(np.minimum(np.maximum(noisy, 0), 255)) if quantized else noisy
@@ -79,7 +79,7 @@ def test_scores_equal_scikit_image_on_the_clipped_and_rounded_output(photos, lev
 @pytest.mark.parametrize("quantized", [False, True])
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_denoiser_that_does_nothing_gains_nothing(photos, level, quantized):
-    """The noisy CBSD68 is at 24.82 / 20.52 / 14.99 dB by the protocol: clipped and rounded like any output."""
+    """By the protocol, the noisy photos are clipped and rounded like any output."""
     (row,) = measure(Identity(), "noise", photos, [level], quantized=quantized, show_progress=False)
     assert row.noisy_psnr == pytest.approx(row.psnr, abs=1e-3)
 
@@ -110,7 +110,7 @@ def test_the_denoiser_gets_the_level_only_if_told(photos, told, expected):
 
 @pytest.fixture
 def bundled(model_folder, tmp_path, monkeypatch):
-    """Bundled models of which one, by the name of the default, is the model folder; somewhere else."""
+    """Bundled models in another place: the model folder, under the name of the default."""
     (tmp_path / "bundled").mkdir()
     model_folder.rename(tmp_path / "bundled" / weights.DEFAULT)
     monkeypatch.setattr(weights, "BUNDLED", tmp_path / "bundled")
@@ -142,7 +142,7 @@ def test_results_of_a_bundled_model_are_saved_beside_it(folder, bundled, named):
 
 
 def test_results_are_not_saved_if_the_weights_were_replaced_meanwhile(folder, model_folder, monkeypatch, capsys):
-    """As by a run that finds better ones while those of before are measured."""
+    """As if a run found better weights during the measurement."""
 
     def measure_slowly(*arguments):
         save_weights(DenoisingAutoencoder(RESIDUAL), model_folder)
