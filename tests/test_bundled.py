@@ -49,11 +49,19 @@ def test_they_state_their_licence(folder):
     assert denoiser.load(folder).weights.license == "apache-2.0"
 
 
+@pytest.mark.parametrize("name", ["base", "photo"])
 @pytest.mark.parametrize(("level", "gain"), [(15, 2), (25, 5), (50, 8)])
-def test_they_raise_the_psnr_of_a_noisy_photo(model, photo, level, gain):
+def test_they_raise_the_psnr_of_a_noisy_photo(name, photo, level, gain):
     noisy = denoiser.add_noise(photo, level)
-    restored = model(noisy)
+    restored = denoiser.load(name)(noisy)
     assert denoiser.compare(restored, photo)["psnr"] > denoiser.compare(noisy, photo)["psnr"] + gain
+
+
+@pytest.mark.parametrize("seed", [0, 2])  # cameras with strong noise
+def test_the_default_raises_the_psnr_of_a_camera_s_photo(photo, seed):
+    taken, clean = (denoiser.Photo(pixels) for pixels in simulated(photo, seed))
+    restored = denoiser.load()(taken)
+    assert denoiser.compare(restored, clean)["psnr"] > denoiser.compare(taken, clean)["psnr"] + 2
 
 
 @pytest.mark.parametrize("level", [10, 25, 50])
@@ -99,12 +107,16 @@ def test_bfloat16_is_never_more_than_two_off_and_rarely_more_than_one(name, kind
     assert np.max(differences) <= 2 and np.mean(np.array(differences) > 1) < 1e-4
 
 
-def as_taken(photo, seed):
-    """Return a photo as taken by a simulated camera: uint8, with even sides."""
+def simulated(photo, seed):
+    """Return a photo as taken by a simulated camera, noisy and clean: uint8, with even sides."""
     even = photo.pixels[: photo.height // 2 * 2, : photo.width // 2 * 2]
-    clean = torch.from_numpy(even).permute(2, 0, 1)[None].float() / 255
-    taken = photograph(clean, torch.Generator().manual_seed(seed))[0][0]
-    return (taken.permute(1, 2, 0) * 255).round().byte().numpy()
+    light = torch.from_numpy(even).permute(2, 0, 1)[None].float() / 255
+    pair = photograph(light, torch.Generator().manual_seed(seed))
+    return [(pixels[0].permute(1, 2, 0) * 255).round().byte().numpy() for pixels in pair]
+
+
+def as_taken(photo, seed):
+    return simulated(photo, seed)[0]
 
 
 @pytest.mark.parametrize("name", ["tower.jpg", "cheetah.jpg", "groot.jpeg", "lion.jpg"])

@@ -11,7 +11,7 @@ class ConfigError(ValueError):
 
 
 def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, bare: str | None = None) -> Any:
-    """Return a dataclass field with its help text, the accepted `choices`, and the value of the flag without an argument."""
+    """Return a field with its help text, the accepted `choices`, and `bare`, its value if no argument is given."""
     return field(default=default, metadata={"help": help, "choices": choices, "bare": bare})
 
 
