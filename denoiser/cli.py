@@ -1,4 +1,4 @@
-"""The shell command: python -m denoiser photo.jpg -o clean.png"""
+"""The shell command: denoise photo.jpg -o clean.png, or python -m denoiser without installation."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m denoiser", description="Remove the noise from photos.")
+    installed = Path(sys.argv[0]).stem == "denoise"
+    parser = _Parser(prog="denoise" if installed else "python -m denoiser", description="Remove the noise from photos.")
     parser.add_argument("inputs", nargs="+", type=_path, metavar="IN", help="photos, or folders of photos")
     parser.add_argument(
         "-o", "--output", required=True, type=_path, metavar="OUT", help="a file for one photo, otherwise a folder"

@@ -33,7 +33,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _help(item: Field[Any]) -> str:
     shown = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
-    return item.metadata["help"].replace("%", "%%") + ("" if shown is None else f" ({DEFAULT}: {shown})")
+    whose = "default" if item.name == "recipe" else f"recipe {DEFAULT}"
+    return item.metadata["help"].replace("%", "%%") + ("" if shown is None else f" ({whose}: {shown})")
 
 
 def config_from_flags(values: dict[str, Any]) -> TrainConfig:

@@ -119,6 +119,16 @@ def test_an_existing_file_without_a_photo_s_suffix_is_refused_as_output(photo, t
     assert (tmp_path / "notes").read_text() == "not a photo"
 
 
+@pytest.mark.parametrize(
+    ("program", "shown"), [("bin/denoise", "denoise"), ("denoiser/__main__.py", "python -m denoiser")]
+)
+def test_help_shows_the_command_as_it_was_called(program, shown, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", [program])
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith(f"usage: {shown} [-h]")
+
+
 @pytest.mark.parametrize("names", [["", "-o", "x.png"], ["photo.png", "-o", ""]])
 def test_an_empty_name_does_not_mean_the_current_folder(photo, names, capsys, monkeypatch):
     monkeypatch.chdir(photo.parent)
