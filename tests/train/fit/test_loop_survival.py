@@ -31,7 +31,7 @@ SIGKILLED = -signal.SIGKILL
 def exit_code(toy_run, kill=""):
     """Run the command in another process, forked after the slow imports, and return its exit code."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train.__main__"])
+    context.set_forkserver_preload(["train.__main__", "torch._dynamo"])
     process = context.Process(target=run_toy, args=(["fit", *flags(toy_run)], kill))
     process.start()
     process.join(120)
