@@ -14,7 +14,7 @@ app: .venv/app
 	$(BIN)/python app.py
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow and not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long"
 
 test: lint
 	$(BIN)/python -m pytest

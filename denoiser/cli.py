@@ -1,4 +1,4 @@
-"""The shell command: python -m denoiser photo.jpg -o clean.png"""
+"""The shell command: denoise photo.jpg -o clean.png, or python -m denoiser without installation."""
 
 from __future__ import annotations
 
@@ -117,10 +117,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m denoiser", description="Remove the noise from photos.")
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="photos, or folders of photos")
+    installed = Path(sys.argv[0]).stem == "denoise"
+    parser = _Parser(prog="denoise" if installed else "python -m denoiser", description="Remove the noise from photos.")
+    parser.add_argument("inputs", nargs="+", type=_path, metavar="IN", help="photos, or folders of photos")
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="OUT", help="a file for one photo, otherwise a folder"
+        "-o", "--output", required=True, type=_path, metavar="OUT", help="a file for one photo, otherwise a folder"
     )
     parser.add_argument(
         "--level",
@@ -140,6 +141,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing files, including the inputs")
     return parser
+
+
+def _path(text: str) -> Path:
+    """Convert a name to a Path. An empty one, as from an unset shell variable, would mean the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
 
 
 def _level(text: str) -> float | None:
@@ -171,7 +179,8 @@ def plan(
     for a folder that can't be read, and the rest continues.
     """
     into_folder = _is_folder(output)
-    if len(inputs) == 1 and not _is_folder(inputs[0]) and not into_folder and output.suffix:
+    named = output.suffix or os.path.lexists(output)
+    if len(inputs) == 1 and not _is_folder(inputs[0]) and not into_folder and named:
         if output.suffix.lower() in WRITE_FORMATS:
             return [(inputs[0], output)]
         endings = ", ".join(WRITE_FORMATS)

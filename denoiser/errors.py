@@ -37,5 +37,5 @@ class WeightsError(DenoiserError):
 
 
 def printable(text: str) -> str:
-    """The text as one line for a terminal: names of files and columns can't move its cursor or colour it."""
+    """Return text as one line for a terminal, with control characters escaped, which names of files may contain."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -34,7 +34,7 @@ from .photo import Photo
 from .png_tiff import is_deep, read_samples, write_png, write_tiff
 from .tiff_headers import check_exif
 
-# Suffixes of photo files in a folder; open_image itself goes by content.
+# Suffixes by which photos are found in a folder; open_image only looks at the content.
 JPEG_SUFFIXES, HEIF_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo"), (".heic", ".heif", ".hif")
 READ_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", *HEIF_SUFFIXES)
 
@@ -79,7 +79,7 @@ def _read(file: PhotoFile) -> Photo:
     image = file.image
     image.load()
     _check_exif(image, file.name)
-    with contextlib.suppress(*LIBRARY_ERRORS):  # damaged EXIF is no reason to refuse the pixels
+    with contextlib.suppress(*LIBRARY_ERRORS):  # the pixels are good even if the EXIF is damaged
         ImageOps.exif_transpose(image, in_place=True)
     upright = image
     if image.mode in ("CMYK", "LAB"):

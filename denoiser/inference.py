@@ -21,7 +21,7 @@ MAX_LEVEL = 100.0  # above it there is nothing left to restore
 ESTIMATE_MARGIN = 1.15  # a given level below the estimate by up to this factor removes all noise
 PART_VALUES = 1 << 21  # values converted to float at a time; a multiple of 16
 RESIDUAL_GAIN = 4.0  # amplification of the removed part for display
-MAX_FLOAT = 10.0  # noise on [0, 1] never gets there: such an array is on another scale
+MAX_FLOAT = 10.0  # larger values mean another scale, since noise on [0, 1] never reaches this
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
 
@@ -236,7 +236,7 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, TypeError) as error:
         raise DenoiserError(f"There is no device {name!r} here. Use auto, cpu, or a GPU such as cuda.") from error
     return device
 

@@ -34,6 +34,10 @@ class Photo:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("pixels", "alpha"):
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) and not (name == "alpha" and array is None):
+                raise ImageError(f"The {name} must be a NumPy array, not {type(array).__name__}.")
         shape, dtype = self.pixels.shape, self.pixels.dtype
         if dtype not in (np.uint8, np.uint16) or not (len(shape) == 2 or shape[2:] == (3,)) or 0 in shape:
             raise ImageError(f"Pixels must be uint8 or uint16, (H, W) or (H, W, 3); these are {dtype} {shape}.")

@@ -12,7 +12,7 @@ from denoiser.model import ModelConfig
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Networks this small gain nothing from threads, and wait for each other for minutes on a busy machine."""
+    """Run on one thread: small networks gain nothing from threads, which wait for each other on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -21,13 +21,13 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    """The shape of `base` with next to nothing in it: three levels, one block each."""
+    """The smallest network with the shape of `base`: three levels, one block each."""
     return TINY
 
 
 @pytest.fixture(scope="session")
 def tiny_classic_config():
-    """The shape of `classic` with next to nothing in it."""
+    """The smallest network with the shape of `classic`."""
     return ModelConfig(
         architecture="classic",
         widths=(4, 4, 6, 6, 8, 10),
@@ -41,7 +41,7 @@ def tiny_classic_config():
 
 @pytest.fixture
 def tiny_model(tiny_config, photo_tensor):
-    """A steerable network with random weights, in eval mode, that takes away as much as a trained one: sigma."""
+    """A steerable network with random weights, in eval mode, that removes as much as a trained one."""
     model, sigma = build(tiny_config), torch.full((1, 1, 1, 1), 0.1)
     with torch.no_grad():  # a fresh network is near the identity
         model.body.tail.weight.mul_(0.1 / (model(photo_tensor, sigma) - photo_tensor).std())
@@ -50,7 +50,7 @@ def tiny_model(tiny_config, photo_tensor):
 
 @pytest.fixture
 def tiny_classic(tiny_classic_config):
-    """A classic network with random weights and batch statistics that are not the neutral ones, in eval mode."""
+    """A classic network with random weights and batch statistics, in eval mode."""
     model = build(tiny_classic_config)
     generator = torch.Generator().manual_seed(1)
     for name, buffer in model.named_buffers():
@@ -62,7 +62,7 @@ def tiny_classic(tiny_classic_config):
 
 @pytest.fixture(scope="session")
 def photo_pixels():
-    """A photo with smooth and busy parts: 200×180×3 uint8, read-only so that no test spoils it for the next."""
+    """A photo with smooth and busy parts: 200×180×3 uint8, read-only, since all tests share it."""
     pixels = np.ascontiguousarray(skimage.data.astronaut()[:200, 140:320])
     pixels.flags.writeable = False
     return pixels
@@ -70,7 +70,7 @@ def photo_pixels():
 
 @pytest.fixture(scope="session")
 def photo_tensor(photo_pixels):
-    """The same photo as the networks take it: (1, 3, 200, 180) float32 on [0, 1]."""
+    """The same photo as input of the networks: (1, 3, 200, 180) float32 on [0, 1]."""
     return torch.from_numpy(photo_pixels.copy()).permute(2, 0, 1)[None].float() / 255
 
 
@@ -85,7 +85,7 @@ def untouched_global_generators():
 
 @pytest.fixture(scope="session")
 def tiny_page(tiny_config):
-    """The page on the tiny network, running: it and its address."""
+    """A running page with the tiny network: (page, address)."""
     import app
     from denoiser import Denoiser
     from denoiser.weights import Weights

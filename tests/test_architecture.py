@@ -1,4 +1,4 @@
-"""The rules of design.md that can be read off the source: who imports whom, and how long things may get."""
+"""The rules of docs/design.md that the source has to keep: imports, and the length of files and functions."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 299, 60
 PAGE = ("theme", "scheduler", "limits", "callbacks", "display", "batch", "tabs", "endpoints")
-# Which files alone may import a library.
+# The only files that may import each library.
 HOMES = {
     "gradio": {"app.py", *(f"denoiser/page/{name}.py" for name in PAGE)},
     "PIL": {f"denoiser/{name}.py" for name in ("metadata", "colour", "png_tiff", "input_formats", "image_io")},
@@ -54,7 +54,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every module a file imports, functions included, as absolute dotted names; "from . import x" is package.x."""
+    """Every module that a file imports, also inside functions, as dotted names; "from . import x" is package.x."""
     found = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
@@ -71,19 +71,19 @@ def libraries_of(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports_of(path)}
 
 
-def test_there_is_something_to_check():
+def test_the_sources_are_found():
     assert {"app.py", "denoiser/model.py", "train/fit/loop.py"} <= SOURCES.keys()
     assert "denoiser.errors" in imports_of(ROOT / "denoiser" / "model.py")
     assert "denoiser.noise" in imports_of(ROOT / "denoiser" / "inference.py")
 
 
-def test_a_library_stays_at_home():
+def test_each_library_is_imported_only_where_it_belongs():
     for library, homes in HOMES.items():
         users = {name for name, path in SOURCES.items() if library in libraries_of(path)}
         assert users <= homes, library
 
 
-def test_the_parts_depend_on_denoiser_alone():
+def test_the_page_and_the_trainer_depend_only_on_denoiser():
     wrong = {name: libraries_of(path) & FORBIDDEN[name.split("/")[0]] for name, path in SOURCES.items()}
     assert {name: libraries for name, libraries in wrong.items() if libraries} == {}
 
@@ -98,7 +98,7 @@ def test_a_module_of_denoiser_imports_from_layers_below_its_own():
 
 
 @pytest.mark.slow
-def test_the_library_does_without_gradio():
+def test_the_library_does_not_import_gradio():
     subprocess.run([sys.executable, "-c", "import denoiser, sys; sys.exit('gradio' in sys.modules)"], check=True)
 
 
@@ -114,7 +114,7 @@ def test_functions_fit_a_screen_or_two():
         assert [node.name for node in found if node.end_lineno - node.lineno >= MAX_FUNCTION_LINES] == [], name
 
 
-def test_files_say_what_they_are_for():
+def test_every_file_has_a_docstring():
     assert [name for name, path in SOURCES.items() if not ast.get_docstring(tree_of(path))] == []
 
 
@@ -123,7 +123,8 @@ def test_the_tests_of_a_module_are_where_the_module_is():
     for path in sorted((ROOT / "tests").glob("*/**/test_*.py")):
         folder = path.parent.relative_to(ROOT / "tests").as_posix()
         home = ROOT / {"page": "denoiser/page", "helpers": "tests/helpers"}.get(folder, folder)
-        modules = {module.stem for module in home.glob("*.py")} | ({"app"} if folder == "page" else set())
+        modules = {file.stem for file in home.iterdir() if file.suffix in (".py", ".ipynb")}
+        modules |= {"app"} if folder == "page" else set()
         about = path.stem.removeprefix("test_")
         assert any(about == module or about.startswith(f"{module}_") for module in modules), path
 

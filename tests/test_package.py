@@ -28,7 +28,7 @@ def test_the_pins_are_those_of_the_requirements():
     assert pins(project["optional-dependencies"]["train"]) <= development
 
 
-def test_every_place_that_names_the_version_names_the_same():
+def test_the_version_is_the_same_everywhere():
     assert f"version: {denoiser.__version__}" in (ROOT / "CITATION.cff").read_text()
     assert f"## {denoiser.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 

@@ -1,4 +1,4 @@
-"""The README's promises that a machine can check."""
+"""Statements of the README that can be checked automatically."""
 
 import json
 import re
@@ -9,7 +9,10 @@ import pytest
 import yaml
 
 import denoiser
+from denoiser.model import DenoisingAutoencoder, ModelConfig
 from train.__main__ import main
+from train.measure.benchmark import NETWORKS
+from train.measure.network_size import network_size
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,9 +59,41 @@ def test_the_readme_s_table_is_what_was_measured():
     assert found >= 7
 
 
+def table_after(file, words):
+    """Return the rows of the first Markdown table after `words`, without its head: lists of cells."""
+    lines = (ROOT / file).read_text(encoding="utf-8").split(words, 1)[1].splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("|---")) + 1
+    rows = lines[start : start + next(n for n, line in enumerate(lines[start:]) if not line.startswith("|"))]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+@pytest.mark.slow
+def test_the_cost_table_states_the_sizes_of_the_networks():
+    networks = {"base": DenoisingAutoencoder(ModelConfig())} | {name: build() for name, build in NETWORKS.items()}
+    rows = table_after("docs/results.md", "## Cost")
+    assert {row[0] for row in rows} >= {"classic", "DnCNN-C", "FFDNet", "DRUNet"}
+    for name, parameters, gmac, *_ in rows:
+        count, billions = network_size(networks[name])
+        assert (parameters, gmac) == (f"{count / 1e6:.2f} M", f"{billions:.1f}"), name
+
+
+def test_the_readme_repeats_times_and_published_results_from_the_docs():
+    rows = table_after("README.md", "## How good it is")
+    readme = {re.sub(r"\*published:\* |`", "", row[0]).partition(",")[0].split()[0]: row[1:] for row in rows}
+    times = {row[0]: float(row[4]) for row in table_after("docs/results.md", "## Cost")}
+    times |= {"CDnCNN-B": times["DnCNN-C"]}
+    ours = next(times[name] for name in ("photo", "base") if name in times)  # the same network
+    stated = {name: float(cells[-1]) for name, cells in readme.items() if cells[-1]}
+    assert len(stated) > 4 and stated == {name: times.get(name, ours) for name in stated}
+    published = table_after("docs/results.md", "Published results")
+    assert len(published) == 3
+    for name, _, *psnr, _ in published:
+        assert readme[name.split()[0]][:3] == psnr
+
+
 @pytest.mark.slow
 def test_the_guide_to_ones_own_photos_works(hub, toy_photos, tmp_path, monkeypatch):
-    """Its commands, word for word, from the bundled weights to the Hub and back; only the training is shorter."""
+    """Runs its commands as written, from the bundled weights to the Hub and back, with a shorter training."""
     guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").split("## Your own photos")[1]
     commands = re.search(r"```sh\n(.*?)```", guide, re.DOTALL)[1].splitlines()
     for name in ("my-photos", "other-photos"):

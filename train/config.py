@@ -10,9 +10,9 @@ class ConfigError(ValueError):
     """A setting that can't be used; the message states its value and what is accepted."""
 
 
-def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, alone: str | None = None) -> Any:
-    """Return a dataclass field with its help text, the accepted `choices`, and the value of the flag given `alone`."""
-    return field(default=default, metadata={"help": help, "choices": choices, "alone": alone})
+def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, bare: str | None = None) -> Any:
+    """Return a field with its help text, the accepted `choices`, and `bare`, its value if no argument is given."""
+    return field(default=default, metadata={"help": help, "choices": choices, "bare": bare})
 
 
 EARLY_SHARE = 0.65  # of the remaining run goes to each early crop size, which gives all sizes about equal time
@@ -39,7 +39,7 @@ class TrainConfig:
     output_dir: str = setting("runs/photo", "folder for checkpoints, metrics and weights")
     init: str | None = setting(None, "start from these weights: a bundled name, a model folder or a Hub repo")
     resume: str | None = setting(
-        None, "continue exactly from the newest checkpoint, or from the one at PATH", alone=LATEST
+        None, "continue exactly from the newest checkpoint, or from the one at PATH", bare=LATEST
     )
 
     steps: int = setting(120_000, "total number of optimizer steps")

@@ -26,14 +26,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             inner = next((option for option in get_args(kind) if option not in (type(None), Ellipsis)), kind)
             options["type"] = inner
             options["choices"] = item.metadata["choices"]
-            if item.metadata["alone"]:
-                options |= {"nargs": "?", "const": item.metadata["alone"], "metavar": f"{item.metadata['alone']}|PATH"}
+            if item.metadata["bare"]:
+                options |= {"nargs": "?", "const": item.metadata["bare"], "metavar": f"{item.metadata['bare']}|PATH"}
         parser.add_argument(flag(item.name), **options)
 
 
 def _help(item: Field[Any]) -> str:
     shown = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
-    return item.metadata["help"].replace("%", "%%") + ("" if shown is None else f" ({DEFAULT}: {shown})")
+    whose = "default" if item.name == "recipe" else f"recipe {DEFAULT}"
+    return item.metadata["help"].replace("%", "%%") + ("" if shown is None else f" ({whose}: {shown})")
 
 
 def config_from_flags(values: dict[str, Any]) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""What the numbers mean as colours: kept or converted on the way from file to file, never lost without a word."""
+"""The meaning of colours: kept or converted from file to file, and never lost silently."""
 
 import io
 import struct
@@ -20,14 +20,14 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def to_xyz(primaries):
-    """The matrix from linear RGB to XYZ, by the book."""
+    """The matrix from linear RGB to XYZ, by its definition."""
     *columns, white = ((x / y, 1, (1 - x - y) / y) for x, y in primaries)
     columns = np.array(columns).T
     return columns * np.linalg.solve(columns, white)
 
 
 def p3_as_srgb(pixels):
-    """What Display P3 pixels look like, as sRGB numbers."""
+    """Display P3 pixels, converted to sRGB."""
     values = pixels / 255
     light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     srgb = to_xyz(((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), WHITE))
@@ -36,7 +36,7 @@ def p3_as_srgb(pixels):
 
 
 def shown(photo):
-    """A photo's pixels as sRGB, by the profile it has, in littleCMS."""
+    """A photo's pixels, converted from its profile to sRGB by littleCMS."""
     if photo.icc_profile is None:
         return photo.pixels.astype(float)
     image = Image.fromarray(photo.pixels)
@@ -78,7 +78,7 @@ def nclx(path, primaries, transfer):
 
 
 @pytest.mark.parametrize("suffix", ["png", "heic", "avif"])
-def test_display_p3_that_is_named_by_code_points_stays_display_p3(tmp_path, suffix):
+def test_display_p3_given_by_code_points_is_kept(tmp_path, suffix):
     path = tmp_path / f"x.{suffix}"
     photo = open_image(png(path, PIXELS, (b"cICP", bytes([12, 13, 0, 1]))) if suffix == "png" else nclx(path, 12, 13))
     assert np.abs(photo.pixels.astype(int) - PIXELS).max() <= (0 if suffix == "png" else 3)
@@ -89,7 +89,7 @@ def test_display_p3_that_is_named_by_code_points_stays_display_p3(tmp_path, suff
         assert np.abs(shown(again) - p3_as_srgb(photo.pixels)).max() <= (6 if name in ("jpg", "avif") else 1)
 
 
-def test_16_bit_colours_are_named_too(tmp_path):
+def test_code_points_apply_to_16_bit_photos(tmp_path):
     deep = PIXELS.astype(np.uint16) * 257
     save_image(Photo(deep), tmp_path / "x.png")
     data = (tmp_path / "x.png").read_bytes()
@@ -102,7 +102,7 @@ def test_16_bit_colours_are_named_too(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["png", "heic", "avif"])
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
-def test_hdr_is_refused_in_words(tmp_path, suffix, transfer, name):
+def test_hdr_is_refused(tmp_path, suffix, transfer, name):
     path = tmp_path / f"x.{suffix}"
     png(path, PIXELS, (b"cICP", bytes([9, transfer, 0, 1]))) if suffix == "png" else nclx(path, 9, transfer)
     with pytest.raises(ImageError, match=rf"'x\.{suffix}' is an HDR image \({name}\).*standard range"):
@@ -110,7 +110,7 @@ def test_hdr_is_refused_in_words(tmp_path, suffix, transfer, name):
 
 
 @pytest.mark.parametrize("points", [(1, 13), (1, 1), (2, 2), (5, 13), (1, 6)])
-def test_what_is_srgb_or_television_needs_no_profile(tmp_path, points):
+def test_srgb_and_television_colours_get_no_profile(tmp_path, points):
     photo = open_image(nclx(tmp_path / "x.heic", *points))
     assert (photo.icc_profile is None) == (points[0] != 5)
     assert open_image(png(tmp_path / "x.png", PIXELS, (b"cICP", bytes([*points, 0, 1])))).pixels.shape == PIXELS.shape
@@ -158,7 +158,7 @@ def test_a_png_that_says_srgb_or_nonsense_gets_no_profile(tmp_path, chunks):
     assert open_image(png(tmp_path / "x.png", PIXELS, *chunks)).icc_profile is None
 
 
-def test_what_a_png_says_twice_is_taken_in_the_standards_order(tmp_path):
+def test_colour_chunks_of_a_png_have_the_precedence_of_the_standard(tmp_path):
     linear = b"gAMA", struct.pack(">I", 100_000)
     assert open_image(png(tmp_path / "x.png", PIXELS, linear, icc_profile=SRGB)).icc_profile == SRGB
     both = open_image(png(tmp_path / "x.png", PIXELS, (b"cICP", bytes([12, 13, 0, 1])), icc_profile=SRGB))
@@ -167,7 +167,7 @@ def test_what_a_png_says_twice_is_taken_in_the_standards_order(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif", "bmp"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_grey_looks_the_same_whether_its_profile_has_room_or_not(tmp_path, suffix, dtype):
+def test_grey_looks_the_same_in_formats_without_grey_profiles(tmp_path, suffix, dtype):
     grey = np.linspace(0, np.iinfo(dtype).max, 64 * 64).reshape(64, 64).astype(dtype)
     profile = colour.build_profile(colour.SRGB_PRIMARIES, (1.0,), grey=True)
     notes = save_image(Photo(grey, icc_profile=profile), tmp_path / f"x.{suffix}")
@@ -182,7 +182,7 @@ def test_grey_looks_the_same_whether_its_profile_has_room_or_not(tmp_path, suffi
         assert np.abs(found / np.iinfo(found.dtype).max - light).max() < 0.01
 
 
-def test_a_profile_that_cannot_be_used_is_left_out_and_that_is_said(tmp_path):
+def test_an_unusable_profile_is_left_out_with_a_note(tmp_path):
     broken = SRGB[:16] + b"GRAY" + SRGB[20:]
     grey = PIXELS[..., 0].copy()
     notes = save_image(Photo(grey, icc_profile=broken), tmp_path / "x.webp")
@@ -190,7 +190,7 @@ def test_a_profile_that_cannot_be_used_is_left_out_and_that_is_said(tmp_path):
     np.testing.assert_array_equal(open_image(tmp_path / "x.webp").pixels[..., 0], grey)
 
 
-def test_our_profiles_are_what_littlecms_takes_them_for():
+def test_littlecms_reads_our_profiles_as_intended():
     profile = colour.build_profile((RED, GREEN, BLUE, WHITE), colour.SRGB_CURVE, grey=False)
     assert int.from_bytes(profile[:4], "big") == len(profile)
     read = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
@@ -201,14 +201,14 @@ def test_our_profiles_are_what_littlecms_takes_them_for():
 
 @pytest.mark.parametrize("size", [1 << 20, (4 << 20) + 1])
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp"])
-def test_a_long_profile_that_is_written_is_read_again(tmp_path, suffix, size):
+def test_a_long_profile_can_be_written_and_read(tmp_path, suffix, size):
     noise = np.random.default_rng(0).bytes(size)
     profile = SRGB[:4] + SRGB[4:] + noise
     save_image(Photo(PIXELS, icc_profile=profile), tmp_path / f"x.{suffix}")
     assert open_image(tmp_path / f"x.{suffix}").icc_profile == profile
 
 
-def test_a_profile_beyond_all_measure_is_refused_by_name(tmp_path):
+def test_a_profile_of_many_megabytes_is_refused(tmp_path):
     profile = SRGB + bytes(colour.MAX_PROFILE_BYTES)
     Image.fromarray(PIXELS).save(tmp_path / "x.tif", icc_profile=profile)
     with pytest.raises(ImageError, match="colour profile of 8 MiB; up to 8 are accepted"):
@@ -218,7 +218,7 @@ def test_a_profile_beyond_all_measure_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("compression", [1, 8], ids=["none", "deflate"])
-def test_12_bits_that_are_packed_span_the_whole_range(tmp_path, compression):
+def test_packed_12_bit_samples_span_the_whole_range(tmp_path, compression):
     values = np.array([[0, 1, 2047, 2048], [4094, 4095, 100, 3000]], np.uint16)
     packed = b"".join(struct.pack(">I", int(a) << 12 | int(b))[1:] for a, b in values.reshape(-1, 2))
     data = packed if compression == 1 else zlib.compress(packed)

@@ -1,19 +1,15 @@
-"""Photo files: what comes back upright and unchanged, and what is refused in words fit for a web page."""
+"""Photo files: what is read back upright and unchanged, and what saving keeps."""
 
-import io
-import os
 import struct
 import zlib
 
 import numpy as np
 import pillow_heif
 import pytest
-import tifffile
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms
 
-from denoiser import image_io, input_formats
 from denoiser.errors import ImageError
-from denoiser.image_io import Photo, image_size, is_photo_name, open_image, save_image
+from denoiser.image_io import Photo, image_size, open_image, save_image
 
 ORIENTATION, MAKE, EXIF_IFD, TAKEN = 274, 271, 0x8769, 36867
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -79,7 +75,7 @@ def test_a_turned_16_bit_photo_keeps_its_depth(tmp_path):
     ],
 )
 @pytest.mark.parametrize("bare", [True, False], ids=["bare", "with metadata"])
-def test_lossless_formats_give_back_every_bit(tmp_path, suffix, channels, dtype, alpha, bare):
+def test_lossless_formats_keep_every_bit(tmp_path, suffix, channels, dtype, alpha, bare):
     icc, exif, xmp = (None, None, None) if bare else (SRGB if channels else GREY_ICC, exif_bytes(), XMP % b"")
     clear = np.where(noise(6, 9) < 99, 0, noise(6, 9, dtype=dtype))  # the colour under a zero has to survive too
     photo = Photo(noise(6, 9, *channels, dtype=dtype), clear if alpha else None, icc, exif, xmp)
@@ -106,7 +102,7 @@ def test_lossy_formats_stay_close_and_keep_metadata(tmp_path, suffix):
     assert (tmp_path / f"low{suffix}").stat().st_size < (tmp_path / f"x{suffix}").stat().st_size
 
 
-def test_webp_is_lossy_on_request_alone(tmp_path):
+def test_webp_is_lossy_only_on_request(tmp_path):
     for quality, exact in ((None, True), (95, False)):
         save_image(Photo(noise(6, 9, 3)), tmp_path / "x.webp", quality=quality)
         assert np.array_equal(open_image(tmp_path / "x.webp").pixels, noise(6, 9, 3)) == exact
@@ -135,7 +131,7 @@ def test_orientation_does_not_survive_in_the_xmp(tmp_path, suffix, subtests):
 
 
 def add_png_text(path, xmp):
-    """Put an XMP packet behind the pixels, where it may stand too."""
+    """Put an XMP packet behind the pixels, which is allowed too."""
     data = path.read_bytes()
     text = png_chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + xmp)
     path.write_bytes(data[:-12] + text + data[-12:])
@@ -183,7 +179,7 @@ def test_one_bit_becomes_grey_and_a_profile_for_colour_is_left_out(tmp_path):
 
 
 def all_grey_cmyk_profile():
-    """The smallest CMYK profile: one lookup table, of mid grey throughout."""
+    """A minimal CMYK profile that maps every colour to mid grey."""
     identity, ramp = (65536 * v for v in (1, 0, 0, 0, 1, 0, 0, 0, 1)), bytes(range(256))
     table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack(">9i", *identity)
     table += ramp * 4 + bytes([136, 128, 128]) * 2**4 + ramp * 3
@@ -225,56 +221,7 @@ def test_16_bit_is_rounded_for_8_bit_formats(tmp_path):
     assert_same(open_image(tmp_path / "x.bmp"), np.array([[0, 0, 1, 128, 255]], np.uint8))
 
 
-def test_the_first_frame_and_the_first_picture_of_an_mpo_are_read(tmp_path):
-    first, second = (Image.new("RGB", (9, 6), colour) for colour in ("white", "black"))
-    for name in ("x.gif", "x.webp", "x.png", "x.mpo"):
-        first.save(tmp_path / name, save_all=True, append_images=[second])
-        assert open_image(tmp_path / name).pixels.min() > 250
-
-
-def several(path):
-    """A file of two pictures."""
-    first, second = (Image.new("RGB", (64, 48), colour) for colour in ("white", "black"))
-    if path.suffix == ".heic":
-        heif = pillow_heif.from_pillow(first)
-        heif.add_from_pillow(second)
-        heif.save(path)
-    else:
-        first.save(path, save_all=True, append_images=[second])
-    return path
-
-
-@pytest.mark.parametrize(
-    ("name", "what"),
-    [
-        *((f"x.{suffix}", "first frame") for suffix in ("gif", "webp", "png", "avif")),
-        ("x.tif", "first page"),
-        *((f"x.{suffix}", "main image") for suffix in ("mpo", "heic")),
-    ],
-)
-def test_that_a_file_holds_more_pictures_is_said(tmp_path, name, what):
-    photo = open_image(several(tmp_path / name))
-    assert photo.pixels.min() > 250
-    assert photo.is_part and photo.notes == (f"Only the {what} of {name!r} was read; it has more.",)
-    assert photo.with_pixels(photo.pixels).is_part
-    Image.new("RGB", (64, 48)).save(tmp_path / "single.png")
-    assert not open_image(tmp_path / "single.png").is_part
-
-
-def test_thumbnails_are_no_further_pictures(tmp_path):
-    data = several(tmp_path / "x.mpo").read_bytes()
-    second = data.index(b"MPF\0") + 4 + 8 + 2 + 3 * 12 + 4 + 16  # behind a directory of three tags, and the first one
-    assert data[second - 16 : second - 12] == struct.pack("<L", 0x030000)  # the main image
-    (tmp_path / "x.jpg").write_bytes(data[:second] + struct.pack("<L", 0x010001) + data[second + 4 :])
-    with tifffile.TiffWriter(tmp_path / "x.tif") as file:
-        file.write(noise(48, 64, 3), photometric="rgb")
-        file.write(noise(24, 32, 3), photometric="rgb", subfiletype=1)
-    for name in ("x.jpg", "x.tif"):
-        photo = open_image(tmp_path / name)
-        assert photo.notes == () and not photo.is_part and photo.width == 64
-
-
-def test_damaged_exif_does_not_cost_the_photo(tmp_path):
+def test_a_photo_with_damaged_exif_is_read(tmp_path):
     stored = noise(6, 9, 3)
     Image.fromarray(stored).save(tmp_path / "x.png", exif=b"Exif\0\0not an EXIF block")
     photo = open_image(tmp_path / "x.png")
@@ -286,198 +233,28 @@ def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_header(width, height, depth=8):
-    chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0), b"IDAT": zlib.compress(b"\0" * 99)}
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks.items()) + png_chunk(b"IEND", b"")
-
-
-def encoded(format, mode="RGB", scale=1):
-    buffer = io.BytesIO()
-    image = Image.fromarray(noise(64, 64, 3)).convert(mode)
-    (image.point(lambda value: value * scale) if scale > 1 else image).save(buffer, format)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("missing.jpg", None, "can't be found"),
-        ("nothing.jpg", b"", "empty"),
-        ("text.jpg", b"Dear diary, today I took a photo.", "not a JPEG"),
-        ("photo.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "damaged"),
-        ("text.heic", b"Dear diary, today I took a photo.", "HEIC image"),
-        ("photo.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        ("photo.dng", encoded("TIFF"), "RAW"),
-        ("drawing.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a JPEG"),
-        ("float.tif", encoded("TIFF", "F"), "floating-point"),
-        ("deep.tif", encoded("TIFF", "I", scale=300), "32-bit"),
-        *((f"cut.{format}", encoded(format)[:-2000], "damaged") for format in ("JPEG", "PNG", "TIFF", "BMP", "GIF")),
-        *((f"cut.{format}", encoded(format)[:60], None) for format in ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "AVIF")),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-@pytest.mark.filterwarnings("ignore:Truncated File Read")
-def test_a_bad_file_is_named_without_its_folder(tmp_path, name, content, words):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(ImageError, match=words) as caught:
-        open_image(str(tmp_path / name))
-    assert name in str(caught.value) and str(tmp_path) not in str(caught.value)
-    with pytest.raises(ImageError, match=f"{tmp_path.name!r} is a folder"):
-        open_image(tmp_path)
-
-
-@pytest.mark.parametrize("depth", [8, 16])
-@pytest.mark.parametrize(("width", "height"), [(60_000, 60_000), (10_001, 10_000), (65_501, 1), (2_000_000_000, 1)])
-def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch, recwarn, width, height, depth):
-    (tmp_path / "bomb.png").write_bytes(png_header(width, height, depth))
-    monkeypatch.setattr(image_io, "read_samples", lambda *_: pytest.fail("decoded"))
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
-    with pytest.raises(ImageError, match=r"'bomb\.png' .*megapixels"):
-        open_image(tmp_path / "bomb.png")
-    assert not recwarn.list
-
-
-def test_too_many_bytes_are_refused(tmp_path, monkeypatch):
-    (tmp_path / "x.png").write_bytes(encoded("PNG"))
-    monkeypatch.setattr(input_formats, "MAX_FILE_BYTES", 100)
-    with pytest.raises(ImageError, match=r"x\.png"):
-        open_image(tmp_path / "x.png")
-
-
-@pytest.mark.parametrize(
-    ("name", "photo", "words"),
-    [
-        ("x.jpg", Photo(noise(6, 9, 3), noise(6, 9)), "transparency"),
-        ("x.bmp", Photo(noise(6, 9, 3), noise(6, 9)), "transparency"),
-        ("x.tif", Photo(noise(6, 9), exif=b"Exif\0\0no EXIF block"), "written"),
-        ("x.webp", Photo(noise(1, 16_384)), "16,383"),
-        ("x.jpg", Photo(noise(65_501, 1)), "65,500"),
-        ("x.gif", Photo(noise(6, 9)), r"\.png, \.jpg"),
-        ("x", Photo(noise(6, 9)), r"\.png, \.jpg"),
-        ("missing/x.png", Photo(noise(6, 9)), "folder"),
-    ],
-)
-def test_a_save_that_fails_leaves_the_folder_as_it_was(tmp_path, name, photo, words):
-    if (tmp_path / name).parent == tmp_path:
-        (tmp_path / name).write_bytes(b"what was there")
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(ImageError, match=words) as caught:
-        save_image(photo, tmp_path / name)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert str(tmp_path) not in str(caught.value)
-
-
-def test_a_save_cut_short_leaves_nothing_behind(tmp_path, monkeypatch):
-    def fail(source, target):
-        raise OSError(28, "No space left on device", str(source))
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(ImageError, match="No space left"):
-        save_image(Photo(noise(6, 9)), tmp_path / "x.png")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
-def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
-    path = tmp_path / "x.png"
-    path.touch()
-    path.chmod(mode)
-    save_image(Photo(noise(6, 9)), path)
-    assert path.stat().st_mode & 0o7777 == mode and open_image(path).width == 9
-
-
-def test_while_it_is_written_a_secret_file_is_as_secret(tmp_path, monkeypatch):
-    path, seen, replace = tmp_path / "x.png", [], os.replace
-    path.touch()
-    path.chmod(0o600)
-    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(os.fstat(handle).st_mode & 0o7777))
-    monkeypatch.setattr(os, "replace", lambda *names: seen.append("replaced") or replace(*names))
-    save_image(Photo(noise(6, 9)), path)
-    assert seen == [0o600, "replaced"]  # and it is on the disk by then
-
-
-@pytest.mark.parametrize("exists", [True, False])
-def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path, exists):
-    target, link = tmp_path / "folder" / "photo", tmp_path / "x.png"
-    target.parent.mkdir()
-    if exists:
-        target.write_bytes(b"what was there")
-    link.symlink_to(os.path.join("folder", "photo"))
-    save_image(Photo(noise(6, 9)), link)
-    assert link.is_symlink() and open_image(target).width == 9
-    assert [path.name for path in target.parent.iterdir()] == ["photo"] and len(list(tmp_path.iterdir())) == 2
-
-
-def test_what_is_no_file_is_not_replaced(tmp_path):
-    (tmp_path / "folder.png").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "x.png").symlink_to("pipe")
-    (tmp_path / "circle.png").symlink_to("circle.png")
-    for name in ("folder.png", "x.png", "circle.png"):
-        with pytest.raises(ImageError, match=f"'{name}' can't be written"):
-            save_image(Photo(noise(6, 9)), tmp_path / name)
-    assert len(list(tmp_path.iterdir())) == 4
-
-
 @pytest.mark.parametrize("quality", ["90", 90.5, 0, 101, True, float("nan")])
-def test_a_quality_that_is_none_is_refused(tmp_path, quality):
+def test_a_quality_out_of_range_is_refused(tmp_path, quality):
     with pytest.raises(ImageError, match="quality must be a whole number from 1 to 100"):
         save_image(Photo(noise(6, 9)), tmp_path / "x.jpg", quality=quality)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
-def test_a_quality_may_be_numpys(tmp_path, suffix):
+def test_a_quality_may_be_a_numpy_integer(tmp_path, suffix):
     for name, quality in (("a", 50), ("b", np.int64(50))):
         save_image(Photo(noise(6, 9)), tmp_path / (name + suffix), quality=quality)
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
-def test_what_is_no_path_is_refused():
+def test_other_types_than_paths_are_refused():
     for use in (open_image, image_size, lambda path: save_image(Photo(noise(6, 9)), path)):
         for path in (None, 3, b"x.png"):
             with pytest.raises(ImageError, match="path of a photo must be a string or a Path"):
                 use(path)
 
 
-def test_a_failure_that_is_not_the_disks_is_not_put_on_it(tmp_path):
+def test_only_failures_of_the_disk_are_blamed_on_it(tmp_path):
     with pytest.raises(ImageError, match="Try another format"):
         save_image(Photo(noise(6, 9), exif=b"Exif\0\0no EXIF block"), tmp_path / "x.tif")
     with pytest.raises(ImageError, match="File name too long. Check the folder"):
         save_image(Photo(noise(6, 9)), tmp_path / ("x" * 300 + ".png"))
-
-
-def test_opaque_alpha_is_no_obstacle_and_a_new_file_has_ordinary_permissions(tmp_path):
-    save_image(Photo(noise(6, 9, 3), np.full((6, 9), 255, np.uint8)), tmp_path / "x.jpg")
-    (tmp_path / "plain").touch()
-    assert (tmp_path / "x.jpg").stat().st_mode == (tmp_path / "plain").stat().st_mode
-    assert open_image(tmp_path / "x.jpg").alpha is None
-
-
-def test_photo_names():
-    assert is_photo_name("folder/IMG_1.JPG") and is_photo_name("x.tiff") and is_photo_name("x.heic")
-    assert not any(map(is_photo_name, ["notes.txt", "x.dng", "jpg", "._IMG_1.jpg"]))
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "heic"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_size_is_read_from_the_header_alone(tmp_path, monkeypatch, suffix, dtype):
-    path = tmp_path / f"photo.{suffix}"
-    if suffix == "heic":
-        pillow_heif.from_pillow(Image.fromarray(noise(40, 70, 3))).save(path)
-    else:
-        save_image(Photo(noise(40, 70, 3, dtype=dtype)), path)
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("pixels were decoded"))
-    assert image_size(path) == (70, 40)
-
-
-def test_the_size_is_refused_for_what_open_image_refuses_by_the_header(tmp_path, monkeypatch):
-    path = tmp_path / "photo.png"
-    save_image(Photo(noise(40, 70, 3)), path)
-    monkeypatch.setattr(input_formats, "MAX_PIXELS", 2000)
-    for refused in (path, tmp_path / "gone.png", tmp_path):
-        with pytest.raises(ImageError) as by_size:
-            image_size(refused)
-        with pytest.raises(ImageError) as by_photo:
-            open_image(refused)
-        assert str(by_size.value) == str(by_photo.value)

@@ -1,4 +1,4 @@
-"""EXIF, XMP and resolution from one file to the next: what holds comes along, what doesn't goes, and it is said."""
+"""EXIF, XMP and resolution from file to file: what still applies is kept, and anything left out is noted."""
 
 import io
 import struct
@@ -35,7 +35,7 @@ def exif_of(make="Maker", **details):
 
 @pytest.mark.parametrize("suffix", WRITABLE)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_bigtiff_gives_every_format_a_plain_exif_block(tmp_path, suffix, dtype):
+def test_exif_of_a_bigtiff_is_saved_as_plain_tiff_in_every_format(tmp_path, suffix, dtype):
     tags = [(MAKE, "s", 0, "Maker", True), (LAYERS, "B", 4, b"8BPS", True), (40_000, 16, 2, (1, 2), True)]
     pixels = PIXELS.astype(dtype)
     tifffile.imwrite(tmp_path / "x.tif", pixels, bigtiff=True, photometric="rgb", extratags=tags)
@@ -47,7 +47,7 @@ def test_a_bigtiff_gives_every_format_a_plain_exif_block(tmp_path, suffix, dtype
 
 
 @pytest.mark.parametrize("suffix", WRITABLE)
-def test_the_layers_of_a_tiff_are_left_out_and_that_is_said(tmp_path, suffix):
+def test_layers_of_a_tiff_are_left_out_with_a_note(tmp_path, suffix):
     layers = bytes(np.random.default_rng(1).integers(0, 256, 200_000, np.uint8))
     tags = [
         (LAYERS, 7, len(layers), layers, True),
@@ -63,7 +63,7 @@ def test_the_layers_of_a_tiff_are_left_out_and_that_is_said(tmp_path, suffix):
     assert parsed(open_image(tmp_path / f"out.{suffix}").exif)[MAKE] == "Maker"
 
 
-def test_of_exif_too_long_for_a_jpeg_the_long_values_are_left_out(tmp_path):
+def test_long_values_are_left_out_of_exif_that_is_too_long_for_a_jpeg(tmp_path):
     photo = Photo(PIXELS, exif=exif_of(_37500=bytes(70_000)))
     assert save_image(photo, tmp_path / "x.jpg") == (
         "'x.jpg' lacks the long values of the EXIF: JPEG has no room for it.",
@@ -76,14 +76,14 @@ def test_of_exif_too_long_for_a_jpeg_the_long_values_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("exif", [bytes(70_000), exif_of(**{f"_{tag}": bytes(4000) for tag in range(60_000, 60_020)})])
-def test_exif_that_stays_too_long_for_a_jpeg_is_left_out(tmp_path, exif):
+def test_exif_that_is_still_too_long_for_a_jpeg_is_left_out(tmp_path, exif):
     assert save_image(Photo(PIXELS, exif=exif), tmp_path / "x.jpg") == (
         "'x.jpg' lacks the EXIF: JPEG has no room for it.",
     )
     assert open_image(tmp_path / "x.jpg").exif is None
 
 
-def test_what_a_format_has_no_room_for_is_said(tmp_path):
+def test_save_image_returns_what_a_format_has_no_room_for(tmp_path):
     photo = Photo(PIXELS, exif=exif_of(), xmp=bytes(70_000))
     assert save_image(photo, tmp_path / "x.jpg") == ("'x.jpg' lacks the XMP metadata: JPEG has no room for it.",)
     notes = save_image(photo, tmp_path / "x.bmp")
@@ -91,7 +91,7 @@ def test_what_a_format_has_no_room_for_is_said(tmp_path):
     assert save_image(photo, tmp_path / "x.png") == () == save_image(Photo(PIXELS), tmp_path / "x.bmp")
 
 
-def test_xmp_that_no_photo_has_is_left_out_and_that_is_said(tmp_path):
+def test_xmp_of_megabytes_is_left_out_with_a_note(tmp_path):
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", "x" * (2 << 20))
     Image.fromarray(PIXELS).save(tmp_path / "x.png", pnginfo=info)
@@ -125,13 +125,13 @@ def test_the_pixel_dimensions_in_the_exif_are_those_of_the_upright_photo(tmp_pat
         ("tif", {"x_resolution": 118.0, "y_resolution": 59.0, "resolution_unit": 3}, (299.7, 149.9)),
     ],
 )
-def test_the_resolution_comes_along(tmp_path, source, options, expected, subtests):
+def test_the_resolution_is_kept(tmp_path, source, options, expected, subtests):
     for target in ("jpg", "png", "tif", "bmp", "webp", "avif"):
         with subtests.test(target=target):
             Image.fromarray(PIXELS).save(tmp_path / f"x.{source}", **options)
             save_image(open_image(tmp_path / f"x.{source}"), tmp_path / f"out.{target}")
             with Image.open(tmp_path / f"out.{target}") as image:
-                if target in ("webp", "avif"):  # which have a place for it in the EXIF alone
+                if target in ("webp", "avif"):  # which only hold it in the EXIF
                     exif = image.getexif()
                     scale = 2.54 if exif[UNIT] == 3 else 1
                     found = exif[X_RESOLUTION] * scale, exif[Y_RESOLUTION] * scale
@@ -140,7 +140,7 @@ def test_the_resolution_comes_along(tmp_path, source, options, expected, subtest
                 assert found == pytest.approx(expected, abs=0.6)
 
 
-def test_a_resolution_in_centimetres_comes_along_and_none_is_made_up(tmp_path):
+def test_a_resolution_in_centimetres_is_kept_and_none_is_invented(tmp_path):
     data = io.BytesIO()
     Image.fromarray(PIXELS).save(data, "JPEG")
     assert open_image_of(tmp_path, data.getvalue()).exif is None
@@ -174,13 +174,13 @@ COMPANIONS = [
 
 
 @pytest.mark.parametrize(("attribute", "element"), COMPANIONS)
-def test_xmp_announces_no_pictures_that_are_gone(attribute, element):
+def test_xmp_no_longer_announces_pictures_that_were_left_out(attribute, element):
     left = xmp_without_companions(PACKET % (attribute, element))
     assert b"".join(left.split()) == b"".join((PACKET % (b"", b"")).split())
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "tif"])
-def test_that_what_accompanied_a_picture_is_gone_is_said(tmp_path, suffix):
+def test_a_gain_map_is_left_out_with_a_note(tmp_path, suffix):
     for extra, said in (COMPANIONS[0], 1), ((b"", b""), 0):
         Image.fromarray(PIXELS).save(tmp_path / f"x.{suffix}", **xmp_option(suffix, PACKET % extra))
         photo = open_image(tmp_path / f"x.{suffix}")
@@ -198,7 +198,7 @@ HOSTILE_UNITS = (
 )
 
 
-def test_a_hostile_packet_does_not_take_long(subtests):
+def test_a_hostile_packet_is_parsed_in_seconds(subtests):
     for start, unit in product((b"", b"<hdrgm:a>", b"<hdrgm:a> <"), HOSTILE_UNITS):
         with subtests.test(start=start, unit=unit):
             started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The metrics against scikit-image, and against what can be told by hand."""
+"""The metrics, compared with scikit-image and with values worked out by hand."""
 
 import math
 from itertools import product
@@ -88,7 +88,7 @@ def test_more_noise_scores_lower(metric):
 
 
 @every_metric
-def test_the_pictures_stay_as_they_were(metric):
+def test_inputs_are_not_changed(metric):
     image, reference = (torch.from_numpy(array)[None] for array in random_pair(3, 20, 24))
     before = image.clone(), reference.clone()
     metric(image, reference)
@@ -117,7 +117,7 @@ def test_ssim_of_the_negative_is_below_zero():
 
 
 @pytest.mark.parametrize("size", [(10, 11), (11, 10), (1, 1)], ids=str)
-def test_ssim_refuses_what_its_window_does_not_fit(size):
+def test_ssim_refuses_images_smaller_than_its_window(size):
     with pytest.raises(ValueError, match="11x11"):
         metrics.ssim(torch.zeros(1, 3, *size), torch.zeros(1, 3, *size))
 
@@ -126,8 +126,8 @@ def test_argmax_accuracy_of_four_pixels_counted_by_hand():
     #                       red   green blue   grey (a tie: red is first)
     reference = torch.tensor([[0.9, 0.1, 0.2, 0.5], [0.1, 0.8, 0.3, 0.5], [0.0, 0.2, 0.7, 0.5]]).view(1, 3, 2, 2)
     image = torch.tensor([[0.4, 0.3, 0.9, 0.7], [0.3, 0.4, 0.1, 0.6], [0.2, 0.0, 0.8, 0.6]]).view(1, 3, 2, 2)
-    assert metrics.argmax_channel_accuracy(image, reference).tolist() == [0.75]  # blue alone turned red
+    assert metrics.argmax_channel_accuracy(image, reference).tolist() == [0.75]  # only blue turned red
 
 
-def test_argmax_accuracy_does_not_see_brightness(photo_tensor):
+def test_argmax_accuracy_ignores_brightness(photo_tensor):
     assert metrics.argmax_channel_accuracy(photo_tensor * 0.5, photo_tensor).item() == 1

@@ -1,4 +1,4 @@
-"""The noise models: as strong as asked, the same for the same seed, and nothing cut off; a camera's: like a photo's."""
+"""The noise models: of the requested strength, the same for the same seed, and not clipped."""
 
 from itertools import product
 
@@ -37,12 +37,12 @@ def test_one_generator_gives_new_noise_at_every_call(add):
 
 
 @every_model
-def test_a_generator_is_the_only_state_that_is_used(add, untouched_global_generators):
+def test_only_the_generator_is_used(add, untouched_global_generators):
     add(GREY, generator())
 
 
 @every_model
-def test_the_input_stays_as_it_was(add):
+def test_the_input_is_not_changed(add):
     pixels = GREY.clone()
     add(pixels, generator())
     assert torch.equal(pixels, GREY)
@@ -56,7 +56,7 @@ def test_noise_is_not_clipped(add):
 
 
 @every_model
-def test_shape_and_type_stay(add, subtests):
+def test_shape_and_type_are_kept(add, subtests):
     for shape, dtype in product(((1,), (7, 5), (3, 1, 1), (2, 3, 4, 5)), (torch.float32, torch.float64)):
         with subtests.test(shape=shape, dtype=dtype):
             noisy = add(torch.full(shape, 0.5, dtype=dtype), generator())
@@ -65,12 +65,12 @@ def test_shape_and_type_stay(add, subtests):
 
 
 @pytest.mark.parametrize("add", [noise.gaussian, lambda pixels, sigma: noise.poisson_gaussian(pixels, sigma, sigma)])
-def test_the_type_is_that_of_the_pixels_whatever_that_of_sigma(add):
+def test_the_type_is_that_of_the_pixels_not_of_sigma(add):
     assert add(GREY, torch.full((4, 1, 1, 1), 0.1, dtype=torch.float64)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("level", [1, 15, 25, 50, 100])
-def test_gaussian_noise_is_as_strong_as_asked(level):
+def test_gaussian_noise_has_the_requested_strength(level):
     sigma = noise.sigma_from_level(level)
     difference = noise.gaussian(GREY, sigma, generator()) - GREY
     assert difference.std().item() == pytest.approx(sigma, rel=ENOUGH)
@@ -132,7 +132,7 @@ def test_below_black_only_the_read_noise_is_left():
     )
 
 
-def test_quantizing_is_what_an_8_bit_file_does():
+def test_quantizing_equals_saving_to_8_bits():
     pixels = torch.rand(3, 50, 50, generator=generator()) * 1.4 - 0.2
     stored = np.rint(np.clip(pixels.numpy(), 0, 1) * np.float32(255)).astype(np.uint8)
     np.testing.assert_array_equal(noise.quantize(pixels).numpy(), stored.astype(np.float32) / np.float32(255))

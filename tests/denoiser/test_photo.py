@@ -1,4 +1,4 @@
-"""The photo in memory: what it refuses to be, and what is left of its metadata without the location."""
+"""Photos in memory: what they refuse, and their metadata without the location."""
 
 import time
 
@@ -14,12 +14,18 @@ MODEL, EXIF_IFD, GPS_IFD, TAKEN, INTEROP = 272, 0x8769, 0x8825, 36867, 40965
 PIXELS = np.zeros((6, 9, 3), np.uint8)
 
 
-def test_photo_refuses_what_is_not_one():
+def test_with_pixels_refuses_other_sizes_and_types():
     photo = Photo(PIXELS, PIXELS[..., 0])
     assert photo.with_pixels(PIXELS[..., 0] + 1).pixels.min() == 1
     for bad in (PIXELS.swapaxes(0, 1), PIXELS.astype(np.float32), PIXELS[..., :2], PIXELS.astype(np.uint16)):
         with pytest.raises(ImageError):
             photo.with_pixels(bad)
+
+
+@pytest.mark.parametrize(("pixels", "alpha"), [(None, None), ([[1]], None), (PIXELS, [[1]])])
+def test_other_types_than_arrays_are_refused(pixels, alpha):
+    with pytest.raises(ImageError, match="must be a NumPy array, not (NoneType|list)"):
+        Photo(pixels, alpha)
 
 
 def exif_block(gps):
@@ -31,7 +37,7 @@ def exif_block(gps):
     return exif.tobytes()
 
 
-def test_the_location_goes_from_the_exif_and_the_rest_stays():
+def test_the_location_is_removed_from_the_exif_and_the_rest_stays():
     with_gps = exif_block(gps=True)
     assert len(with_gps) > len(exif_block(gps=False))
     assert Photo(PIXELS, exif=with_gps).without_location().exif == exif_block(gps=False)
@@ -53,12 +59,12 @@ PACKET = b"""<x:xmpmeta><rdf:RDF><rdf:Description xmp:Rating="5" %b tiff:Model="
         ),
     ],
 )
-def test_the_location_goes_from_the_xmp_and_the_rest_stays(attribute, element):
+def test_the_location_is_removed_from_the_xmp_and_the_rest_stays(attribute, element):
     packet = Photo(PIXELS, xmp=PACKET % (attribute, element)).without_location().xmp
     assert packet.split() == (PACKET % (b"", b"")).split()
 
 
-def test_what_cannot_be_parsed_goes_as_a_whole():
+def test_metadata_that_cannot_be_parsed_is_removed_with_the_location():
     nested = PACKET % (b"", b"<exif:GPSPlace><rdf:Alt>48,51.5N</rdf:Alt></exif:GPSPlace>")
     for xmp in (nested, (PACKET % (b'exif:GPSLatitude="1"', b"")).decode().encode("utf-16")):
         assert Photo(PIXELS, xmp=xmp).without_location().xmp is None
@@ -72,7 +78,7 @@ def test_pixels_and_profile_stay_without_location():
 
 
 @pytest.mark.parametrize("unit", [b"<a:GPS>", b"<a:GPS ", b" a:GPS=", b" a:GPS", b"GPS", b" ", b"<a:GPS a='"])
-def test_a_hostile_packet_does_not_take_long(unit):
+def test_a_hostile_packet_is_parsed_in_seconds(unit):
     started = time.monotonic()
     xmp_without(unit * (1_000_000 // len(unit)), rb"GPS\w*")
     assert time.monotonic() - started < 5

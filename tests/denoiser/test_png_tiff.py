@@ -1,4 +1,4 @@
-"""16-bit colour and alpha: every bit comes back, other programs agree, and hostile files are refused."""
+"""16-bit colour and alpha: every bit is kept, other programs agree, and hostile files are refused."""
 
 import io
 import struct
@@ -72,7 +72,7 @@ def parsed(block):
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
-def test_a_png_from_elsewhere_is_read_to_the_last_bit(tmp_path, channels):
+def test_a_png_by_another_program_is_read_exactly(tmp_path, channels):
     samples = SAMPLES[..., [0, 3][:channels]] if channels == 2 else SAMPLES[..., :channels]
     (tmp_path / "x.png").write_bytes(png(samples))
     assert_same(open_image(tmp_path / "x.png"), samples)
@@ -96,13 +96,13 @@ def test_the_transparent_colour_of_a_png_becomes_alpha(tmp_path):
         (3, {"rowsperstrip": 2}),
     ],
 )
-def test_a_tiff_from_elsewhere_is_read_to_the_last_bit(tmp_path, channels, options):
+def test_a_tiff_by_another_program_is_read_exactly(tmp_path, channels, options):
     samples, extra = SAMPLES[..., :channels], [] if channels == 3 else ["unassalpha"]
     (tmp_path / "x.tif").write_bytes(tiff(samples, extrasamples=extra, **options))
     assert_same(open_image(tmp_path / "x.tif"), samples)
 
 
-def test_rarer_tiffs_mean_what_they_say(tmp_path):
+def test_rarer_kinds_of_tiff_are_read_correctly(tmp_path):
     def read(samples, **options):
         (tmp_path / "x.tif").write_bytes(tiff(samples, **options))
         return open_image(tmp_path / "x.tif")
@@ -120,7 +120,7 @@ def test_rarer_tiffs_mean_what_they_say(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
-def test_what_is_written_reads_the_same_elsewhere(tmp_path, channels):
+def test_other_programs_read_what_is_written(tmp_path, channels):
     photo = photo_of(channels, exif=exif_with().tobytes(), xmp=b"<x:xmpmeta/>")
     expected = np.dstack([plane for plane in (photo.pixels, photo.alpha) if plane is not None])
     save_image(photo, tmp_path / "x.tif")
@@ -148,7 +148,7 @@ def test_a_tiff_of_many_strips_is_written_whole(tmp_path):
 
 @pytest.mark.parametrize("endian", ["<", ">"])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_every_kind_of_metadata_comes_back_and_none_is_made_up(tmp_path, suffix, endian):
+def test_metadata_is_read_back_and_none_is_invented(tmp_path, suffix, endian):
     exif = exif_with(_282=300.0)
     exif.endian = endian
     save_image(photo_of(3, exif=exif.tobytes()), tmp_path / f"x.{suffix}")
@@ -159,7 +159,7 @@ def test_every_kind_of_metadata_comes_back_and_none_is_made_up(tmp_path, suffix,
         assert not made_up.intersection(image.info) and X_RESOLUTION not in image.getexif()
 
 
-def test_the_layout_of_another_file_does_no_harm(tmp_path):
+def test_layout_tags_of_another_file_are_not_written(tmp_path):
     exif = exif_with(_256=99, _258=8, _273=(1, 2, 3), _274=6, _320=(0,) * 9)
     save_image(photo_of(3, exif=exif.tobytes()), tmp_path / "x.tif")
     assert_same(open_image(tmp_path / "x.tif"), SAMPLES[..., :3])
@@ -198,7 +198,7 @@ def test_metadata_behind_the_pixels_is_found(tmp_path):
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [("f2", "floating-point"), ("f4", "floating-point"), ("u4", "32-bit")])
-def test_other_numbers_in_colour_are_refused_by_name(tmp_path, dtype, kind):
+def test_other_sample_types_are_refused_by_name(tmp_path, dtype, kind):
     (tmp_path / "x.tif").write_bytes(tiff(SAMPLES[..., :3].astype(dtype)))
     with pytest.raises(ImageError, match=f"'x.tif' holds {kind} pixels"):
         open_image(tmp_path / "x.tif")
@@ -237,7 +237,7 @@ def test_a_header_that_lies_is_refused(tmp_path, data, words):
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_two_readers_that_see_different_sizes_are_not_believed():
+def test_a_file_whose_two_readers_disagree_is_refused():
     file = io.BytesIO(tiff(SAMPLES[..., :3]))
     header = DeepTiff(file)
     assert read_samples(header, file, 1).shape == (5, 7, 3)
@@ -247,7 +247,7 @@ def test_two_readers_that_see_different_sizes_are_not_believed():
 
 
 def repaired(data):
-    """The PNG with the right checksums, so that its decoder goes on."""
+    """The PNG with corrected checksums, so that its decoder doesn't stop at them."""
     data, at = bytearray(data), 8
     while at + 12 <= len(data) and at + 12 + (size := int.from_bytes(data[at : at + 4], "big")) <= len(data):
         data[at + 8 + size : at + 12 + size] = struct.pack(">I", zlib.crc32(data[at + 4 : at + 8 + size]))
@@ -272,7 +272,7 @@ def test_random_damage_gives_a_photo_or_an_image_error(tmp_path, suffix):
     assert 0 < read < 200  # both happen, so the damage goes deep enough to matter
 
 
-def test_libvips_keeps_nothing(tmp_path):
+def test_libvips_caches_nothing(tmp_path):
     save_image(photo_of(4), tmp_path / "x.png")
     open_image(tmp_path / "x.png")
     assert pyvips.cache_get_size() == 0

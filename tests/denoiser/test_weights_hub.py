@@ -30,7 +30,7 @@ def model_files(folder, seed=0):
 
 @pytest.fixture
 def repo(hub, tmp_path):
-    """A repository with two commits of different weights, the first tagged v1, and files that are nobody's business."""
+    """A repository with two commits of different weights, the first tagged v1, and unrelated files."""
     made = hub.repos[REPO] = Repo()
     made.refs["v1"] = made.commit(model_files(tmp_path / "first", 1) | {"pickle.bin": b"\x80\x04."}, "first")
     made.commit(model_files(tmp_path / "second", 2), "second")
@@ -58,7 +58,7 @@ def test_a_branch_a_tag_and_a_commit_are_revisions(repo, tmp_path):
         denoiser.load(REPO, "v9")
 
 
-def test_two_files_alone_are_fetched_and_only_once(hub, repo):
+def test_only_two_files_are_fetched_and_only_once(hub, repo):
     result(REPO)
     fetched = {request.rsplit("/", 1)[1] for request in hub.requests if "/resolve/" in request}
     assert fetched == {CONFIG_FILE, WEIGHTS_FILE}
@@ -67,7 +67,7 @@ def test_two_files_alone_are_fetched_and_only_once(hub, repo):
     assert [request for request in hub.requests if request.startswith("GET")] == downloads
 
 
-def test_both_files_are_of_one_commit_whatever_is_pushed_meanwhile(hub, repo, tmp_path, monkeypatch):
+def test_both_files_come_from_one_commit_despite_a_push_meanwhile(hub, repo, tmp_path, monkeypatch):
     from denoiser import weights
 
     second, third, fetch = result(tmp_path / "second"), model_files(tmp_path / "third", 3), weights.hf_hub_download
@@ -102,7 +102,7 @@ def test_a_private_repository_needs_a_token_that_can_read_it(hub, repo, monkeypa
 
 
 @pytest.mark.parametrize("status", [403, 404, 429, 500])
-def test_a_refusal_is_told_in_words_and_leaves_nothing_half_done(hub, repo, monkeypatch, status):
+def test_a_refusal_becomes_a_sentence_and_leaves_nothing_half_done(hub, repo, monkeypatch, status):
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # between its retries
     hub.fail(f"resolve/.*/{WEIGHTS_FILE}", status, times=math.inf)
     with pytest.raises(denoiser.WeightsError, match=REPO):
@@ -131,7 +131,7 @@ def test_a_download_that_is_cut_is_never_used(hub, repo, tmp_path, monkeypatch):
     ],
     ids=["no tensors", "no config", "empty config", "another project's", "a pickle"],
 )
-def test_a_repository_that_is_not_ours_gets_a_sentence_that_says_why(repo, changes, said):
+def test_a_repository_of_another_project_is_refused_with_the_reason(repo, changes, said):
     repo.commit(changes, "spoil")
     with pytest.raises(denoiser.WeightsError, match=said) as refusal:
         denoiser.load(REPO)

@@ -1,4 +1,4 @@
-"""What the page costs on this machine: `python -m tests.helpers.benchmark_page`, on one that does nothing else.
+"""Measure the page on an otherwise idle machine: `python -m tests.helpers.benchmark_page`.
 
 Where the time goes between dropping a photo and seeing it clean in Chromium, what a big photo takes, and whether twenty
 visitors at once are all served in flat memory. Memory is read from /proc: Linux only.
@@ -53,7 +53,7 @@ def main() -> None:
 
 @contextmanager
 def server() -> Iterator[tuple[str, int]]:
-    """The page in a process of its own: its address and process id."""
+    """Run the page in another process; yields its address and process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -76,7 +76,7 @@ def server() -> Iterator[tuple[str, int]]:
 
 
 def write_photo(folder: Path, megapixels: float) -> Path:
-    """A noisy photo of about so many megapixels, 4:3, as JPEG."""
+    """Write a noisy 4:3 photo of about that many megapixels as JPEG."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     tile = denoiser.open_image(media.get_image("tower.jpg")).pixels
     shape = (height, height * 4 // 3)
@@ -115,7 +115,7 @@ def first_result(browser: Browser, url: str, path: Path) -> str:
 
 
 def big_photo(browser: Browser, url: str, process: int, path: Path) -> str:
-    """A big photo, from dropping to the file at hand."""
+    """Measure a big photo, from dropping it to the finished download."""
     page = open_page(browser, url)
     seen = drop(page, path)
     started = time.perf_counter()
@@ -130,7 +130,7 @@ def big_photo(browser: Browser, url: str, process: int, path: Path) -> str:
 
 
 def load_test(url: str, process: int, path: Path, visitors: int, requests: int) -> str:
-    """Visitors who all ask at once, again and again."""
+    """Measure visitors who all send requests at once, repeatedly."""
     clients = [Client(url, verbose=False) for _ in range(visitors)]
     held = {}
 
@@ -170,7 +170,7 @@ def open_page(browser: Browser, url: str):
 
 
 def drop(page, path: Path) -> float:
-    """Seconds from giving the page a photo to both pictures of the comparison being decoded.
+    """Return the seconds from giving the page a photo until both pictures of the comparison are decoded.
 
     The page itself looks, at every frame: a locator's wait_for looks twice a second.
     """
@@ -182,7 +182,7 @@ def drop(page, path: Path) -> float:
 
 
 def memory(process: int, peak: bool = False) -> float:
-    """GB that a process holds, or held at most."""
+    """Return the memory of a process, or its peak, in GB."""
     lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM" if peak else "VmRSS")) * 1024 / 1e9
 

@@ -1,7 +1,7 @@
-"""Photo files of every format that is read, and what can happen to them: for the fuzz test.
+"""Photo files of every format that is read, and random damage to them, for the fuzz test.
 
-`python -m tests.damaged_files PNG 0 500 FOLDER` opens the damaged files with these numbers, saves those that open, and
-prints a line of JSON for each: what became of it, in how many seconds, at how many bytes at most.
+`python tests/helpers/damaged_files.py PNG 0 500 FOLDER` opens the damaged files with these numbers, saves those that
+open, and prints a line of JSON for each: the outcome, the seconds and the peak of memory in bytes.
 """
 
 import io
@@ -67,7 +67,7 @@ def heic(**options):
 
 
 def whole_files(kind, folder):
-    """Files of a format that are as they should be."""
+    """Return intact files of a format."""
     about, two = metadata(), {"save_all": True, "append_images": []}
     deep = PIXELS.astype(np.uint16) * 257
     return {
@@ -120,7 +120,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIC")
 
 
 def damaged(data, others, draw):
-    """The file with one to four accidents."""
+    """Damage a file in one to four places."""
     data = bytearray(data)
     for _ in range(draw.randint(1, 4)):
         # Headers matter most: half of the accidents happen in the first part, or in the last, where TIFFs have theirs.
@@ -145,7 +145,7 @@ def damaged(data, others, draw):
 
 
 def with_checksums(png):
-    """The PNG with the right checksums, so that its decoder goes on."""
+    """The PNG with corrected checksums, so that its decoder doesn't stop at them."""
     data, at = bytearray(png), 8
     while at + 12 <= len(data) and at + 12 + (size := int.from_bytes(data[at : at + 4], "big")) <= len(data):
         data[at + 8 + size : at + 12 + size] = zlib.crc32(data[at + 4 : at + 8 + size]).to_bytes(4, "big")
@@ -154,7 +154,7 @@ def with_checksums(png):
 
 
 def damaged_file(kind, number, whole):
-    """The damaged file of a format with this number: always the same."""
+    """Return the damaged file of a format with a number: always the same."""
     draw = random.Random(f"{kind} {number}")
     data = damaged(draw.choice(whole), whole, draw)
     return with_checksums(data) if kind == "PNG" and draw.random() < 0.8 else data
@@ -165,7 +165,7 @@ def use(path, number):
     try:
         photo = open_image(path)
         suffix = SUFFIXES[number % len(SUFFIXES)]
-        if max(photo.width, photo.height) < 5000:  # what opens is large by accident alone
+        if max(photo.width, photo.height) < 5000:  # only damage makes one that opens this large
             save_image(photo, path.with_name(f"again{suffix}"))
         return "photo"
     except ImageError as error:
@@ -177,11 +177,11 @@ def use(path, number):
 def main(kind, first, last, folder):
     folder = Path(folder)
     whole = whole_files(kind, folder)
-    for data in whole:  # which loads all that is loaded when first needed
+    for data in whole:  # also loads what libraries load on first use
         (folder / "file").write_bytes(data)
         assert use(folder / "file", 0) == "photo", kind
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + 2 * BYTES, taken + 2 * BYTES))  # for the machine's sake
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 2 * BYTES, taken + 2 * BYTES))  # protects the machine
     for number in range(first, last):
         (folder / "file").write_bytes(damaged_file(kind, number, whole))
         print(json.dumps({"number": number}), flush=True)

@@ -11,73 +11,22 @@ import base64
 import hashlib
 import json
 import re
-import secrets
 import sys
 import threading
 import time
 from dataclasses import dataclass
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import CodeType
-from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from hub_repository import Commit, Repo, entry, is_lfs, object_id, with_folders
 
 USER = "tester"  # whose both tokens are
 WRITE_TOKEN, READ_TOKEN = "hf_loopback_write", "hf_loopback_read"
 RIGHTS = {None: "none", f"Bearer {READ_TOKEN}": "read", f"Bearer {WRITE_TOKEN}": "write"}
-
-
-def is_lfs(path: str, start: bytes) -> bool:
-    """Roughly the Hub's choice: text goes to git, everything else to LFS."""
-    return path.endswith(".safetensors") or b"\0" in start[:512]
-
-
-def object_id(path: str, data: bytes) -> str:
-    """The ETag, and the client's test for an unchanged file: SHA-256 if it is LFS, git's blob id if not."""
-    if is_lfs(path, data):
-        return hashlib.sha256(data).hexdigest()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
-def with_folders(files: dict[str, bytes]) -> list[str]:
-    return sorted(
-        {part.as_posix() for path in files for part in (PurePosixPath(path), *PurePosixPath(path).parents[:-1])}
-    )
-
-
-def entry(path: str, files: dict[str, bytes]) -> dict:
-    """A file or folder as the API describes it."""
-    if path not in files:
-        return {"type": "directory", "path": path, "oid": "0" * 40}
-    return {"type": "file", "path": path, "oid": object_id(path, files[path]), "size": len(files[path])}
-
-
-class Commit(NamedTuple):
-    id: str
-    title: str
-    files: dict[str, bytes]  # the whole tree
-
-
-class Repo:
-    """Commits, oldest first; `refs` has them by branch, tag and id. As on the Hub, a new one has a commit on main."""
-
-    def __init__(self, private: bool = False):
-        self.private = private
-        self.variables: dict[str, str] = {}  # of a Space
-        self.commits: list[Commit] = []
-        self.refs: dict[str, Commit] = {}
-        self.commit({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}, "initial commit")
-
-    def commit(self, changes: dict[str, bytes | None], title: str, branch: str = "main") -> Commit:
-        """Add a commit to a branch; None deletes a file."""
-        files = {**(self.refs[branch].files if self.commits else {}), **changes}
-        commit = Commit(secrets.token_hex(20), title, {path: data for path, data in files.items() if data is not None})
-        self.commits.append(commit)
-        self.refs[branch] = self.refs[commit.id] = commit
-        return commit
 
 
 class Refusal(Exception):
@@ -204,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send({"id": name, "sha": commit.id, "private": repo.private, "siblings": files})
 
     def tree(self, name: str, revision: str, path: str) -> None:
-        """What is below a folder, at any depth: folders and files."""
+        """List the folders and files below a folder, at any depth."""
         files, folder = self.find(name, revision)[1].files, "" if path == "main" else f"{path}/"
         self.send([entry(found, files) for found in with_folders(files) if found.startswith(folder)])
 
@@ -226,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send({wanted["key"]: {"value": wanted["value"]}})
 
     def preupload(self, name: str, revision: str) -> None:
-        """Which files are LFS, and what is there already: the client leaves out those that have not changed."""
+        """Tell which files are LFS, and which are there already: the client leaves out unchanged ones."""
         present = self.find(name, revision, write=True)[1].files
         files = json.loads(self.body)["files"]
         for item in files:
@@ -303,7 +252,7 @@ ROUTES = [
 
 
 def hub_environment(hub: LoopbackHub, home: Path, token: str = WRITE_TOKEN) -> dict[str, str]:
-    """The variables under which a new process uses this Hub and keeps its cache in `home`; "" is no token."""
+    """Environment variables for a new process to use this Hub and keep its cache in `home`; token "" means none."""
     return {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(home),

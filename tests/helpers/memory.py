@@ -1,4 +1,4 @@
-"""How much memory something takes at its peak; on Linux."""
+"""Measure the peak memory of a call, on Linux."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 
 def peak_of(work):
-    """Do the work; returns what it returns, and the bytes by which the process grew meanwhile at most."""
+    """Call `work`; return its result and the most bytes by which the process grew meanwhile."""
     reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
     if not reset.exists():
         pytest.skip("the system doesn't say how much memory a process took")

@@ -1,4 +1,4 @@
-"""The real client takes the loopback Hub for the Hub, although it is imported before that one exists."""
+"""The real client uses the loopback Hub, although it was imported before that Hub started."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def test_only_changes_are_committed(hub, folder, pushed):
         HfApi().upload_file(repo_id=REPO, path_or_fileobj=b"x", path_in_repo="x", parent_commit=first.id)
 
 
-def test_what_is_missing_raises_the_exceptions_of_the_client(pushed):
+def test_missing_things_raise_the_exceptions_of_the_client(pushed):
     with pytest.raises(errors.RepositoryNotFoundError):
         hf_hub_download("tester/nothing", "config.json")
     with pytest.raises(errors.RevisionNotFoundError):
@@ -60,7 +60,7 @@ def test_what_is_missing_raises_the_exceptions_of_the_client(pushed):
         hf_hub_download(REPO, "nothing.json")
 
 
-def test_a_token_allows_what_it_should(hub, monkeypatch):
+def test_each_token_allows_what_it_should(hub, monkeypatch):
     huggingface_hub.create_repo(REPO, private=True)
     assert huggingface_hub.create_repo(REPO, exist_ok=True).repo_id == REPO
     huggingface_hub.create_repo("demo", repo_type="space", space_sdk="gradio")

@@ -1,4 +1,4 @@
-"""A visitor of the page who speaks HTTP alone: what a browser would not send can be sent, from any address."""
+"""A visitor of the page who sends plain HTTP: also what no browser would send, and from any address."""
 
 import json
 import secrets
@@ -31,7 +31,7 @@ class Visitor:
         self.http.post("/cancel", json={"session_hash": self.session, "fn_index": number, "event_id": event})
 
     def answer(self, event: str, seconds: float = SECONDS) -> dict:
-        """What an event ends with: {"data": [...]} or {"error": ...}."""
+        """Return the end of an event: {"data": [...]} or {"error": ...}."""
         events = self.http.stream("GET", "/queue/data", params={"session_hash": self.session}, timeout=seconds)
         with events as lines:
             for line in lines.iter_lines():
@@ -44,7 +44,7 @@ class Visitor:
         return self.answer(self.join(number, *data))
 
     def call(self, endpoint: str, *data: object) -> str:
-        """What an endpoint streams back, as text."""
+        """Return what an endpoint streams back, as text."""
         event = self.http.post(f"/call/{endpoint}", json={"data": data}).raise_for_status().json()["event_id"]
         return self.http.get(f"/call/{endpoint}/{event}").text
 
@@ -55,7 +55,7 @@ def named(path: object, meta: bool = True) -> dict:
 
 
 def number_of(page, name: str, *kinds: str) -> int:
-    """The number of a page's callback of that name whose inputs are of these kinds, as far as given."""
+    """Return the number of a page's callback by its name and, if given, the kinds of its inputs."""
     for number, callback in page.fns.items():
         inputs = tuple(type(block).__name__ for block in callback.inputs)
         if callback.name == name and inputs[: len(kinds)] == kinds:

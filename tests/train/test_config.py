@@ -96,7 +96,7 @@ def test_a_setting_that_cannot_be_used_is_refused_by_the_name_of_its_flag(subtes
             TrainConfig(**{name: value})
 
 
-def test_the_message_says_what_came_and_what_is_accepted():
+def test_the_message_says_what_was_given_and_what_is_accepted():
     with pytest.raises(ConfigError, match=r"--loss is 'l2'; choose one of l1, charbonnier, mse"):
         TrainConfig(loss="l2")
     with pytest.raises(ConfigError, match=r"--crop is 100; it must be a multiple of 16"):
@@ -171,13 +171,13 @@ def test_recipe_classic_takes_the_recipe_of_the_reference():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_weights_to_start_from_bring_their_recipe_unless_told_otherwise(name):
+def test_initial_weights_bring_their_recipe_unless_another_is_given(name):
     assert parse("--init", name) == replace(RECIPES[name], init=name)
     assert parse("--init", name, "--camera-share", "0.2") == replace(RECIPES[name], init=name, camera_share=0.2)
     assert parse("--init", name, "--recipe", "photo") == replace(RECIPES["photo"], init=name)
 
 
-def test_weights_without_a_recorded_recipe_go_by_their_architecture(tmp_path):
+def test_weights_without_a_recorded_recipe_get_that_of_their_architecture(tmp_path):
     for network, recipe in (("residual", "photo"), ("classic", "classic")):
         save_weights(DenoisingAutoencoder(NETWORKS[network]), tmp_path / network, {"recipe": "of another version"})
         assert recipe_of(str(tmp_path / network)) == recipe
@@ -189,7 +189,7 @@ def test_every_field_has_a_flag():
 
 @pytest.mark.parametrize("model", RECIPES)
 def test_a_flag_changes_its_own_field_and_no_other(model, subtests):
-    for name, (words, value) in list(GIVEN.items())[1:]:  # but for --recipe itself
+    for name, (words, value) in list(GIVEN.items())[1:]:  # except --recipe
         with subtests.test(flag=flag(name)):
             config = parse("--recipe", model, flag(name), *words)
             assert asdict(config) == asdict(RECIPES[model]) | {name: value}
@@ -197,7 +197,7 @@ def test_a_flag_changes_its_own_field_and_no_other(model, subtests):
 
 
 @pytest.mark.parametrize("name", ["schedule", "loss", "steps", "ema_decay", "data", "sigma_law", "output_dir"])
-def test_a_flag_that_repeats_the_default_of_base_still_overrides_classic(name):
+def test_a_flag_that_repeats_the_default_still_overrides_classic(name):
     value = getattr(TrainConfig(), name)
     words = value if isinstance(value, tuple) else [str(value)]
     assert getattr(parse("--recipe", "classic", flag(name), *words), name) == value

@@ -95,13 +95,13 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     sensor = (mixture * constant(XYZ_TO_SENSOR, mixture)).sum(1) @ constant(SRGB_TO_XYZ, mixture)
     balance = torch.cat([uniform(1.9, 2.4), uniform(1.0, 1.0), uniform(1.5, 1.9)], 1)
     straight = share(STRAIGHT_SHARE)
-    # Brooks et al.: shot from 1e-4 to 1.2e-2, here 4.5e-5 to 6.7e-2
+    # Brooks et al. use shot noise from 1e-4 to 1.2e-2; this is 4.5e-5 to 6.7e-2.
     shot_log = torch.where(straight, uniform(-7, -2.7), uniform(-10, -3.5))
     read = ((2.18 * shot_log + normal(1.20, 0.26)) / 2).exp()
-    luma_blur = ~straight * share(0.75) * uniform(0.3, 1.2)  # phones and cameras of today smooth a lot
+    luma_blur = ~straight * share(0.75) * uniform(0.3, 1.2)  # current phones and cameras smooth a lot
     luma_reduction = ~straight * share(0.6) * uniform(0, 1)
     return Camera(
-        optics=share(0.6) * uniform(0.3, 2.0),  # few of many megapixels are sharp
+        optics=share(0.6) * uniform(0.3, 2.0),  # few photos of many megapixels are sharp
         tone=uniform(0.05, 1),
         to_sensor=sensor / sensor.sum(-1, keepdim=True),
         gains=balance / normal(0.8, 0.1).clamp(0.4, 1),  # below 1, a full site wouldn't be white
@@ -253,12 +253,12 @@ def cell_kernels(gradient_share: float, like: Tensor) -> Tensor:
 
 
 def blur(pixels: Tensor, sigma: Tensor) -> Tensor:
-    """Smooth each picture by a Gaussian of its own sigma in pixels, (N, 1, 1, 1); at borders over the pixels inside."""
+    """Smooth each picture by a Gaussian of its own sigma in pixels, (N, 1, 1, 1), over the pixels inside at borders."""
 
     def weights(size: int) -> Tensor:
         place = torch.arange(size, dtype=pixels.dtype, device=pixels.device)
         distance = (place - place[:, None]) / sigma.clamp(min=0.01)
-        falloff = torch.exp((-0.5 * distance.square()).clamp(min=-40))  # far weights that underflow cost 30 ms a batch
+        falloff = torch.exp((-0.5 * distance.square()).clamp(min=-40))  # denormal numbers would cost 30 ms a batch
         return falloff / falloff.sum(dim=-1, keepdim=True)
 
     height, width = pixels.shape[-2:]

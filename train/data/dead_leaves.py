@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 OVERSAMPLING = 2  # drawn larger and averaged down, so that edges are as soft as a lens makes them
-DISCS = 500  # drawn between two looks at how much is still empty
+DISCS = 500  # drawn between two checks of how much is still empty
 SMALLEST, LARGEST = 3.0, 0.5  # radius range: in drawn pixels, and as a share of the side
 
 
@@ -20,7 +20,7 @@ def dead_leaves(side: int, seed: int) -> np.ndarray:
     drawn = side * OVERSAMPLING
     picture = np.zeros((drawn, drawn, 3), dtype=np.float32)
     empty = np.ones((drawn, drawn), dtype=bool)
-    # Seen from above: a disc fills only what earlier ones left empty, so the drawing ends when hardly anything is.
+    # Drawn from the top down: a disc fills only what earlier ones left empty, until almost nothing is.
     while empty.mean() > 0.005:
         for radius, (x, y) in zip(_radii(rng, drawn), rng.uniform(0, drawn, (DISCS, 2)), strict=True):
             top, bottom = max(0, int(y - radius)), min(drawn, int(y + radius) + 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..measure.figure import new_chart, save_chart
 
 PSNR = "psnr_"
-# What the reference network's report shows: the names in the log, and those of the curves.
+# The curves in the report on the reference network: names in the log, and labels.
 REPORTED = {
     "squared error": {"loss": "training", "mse_exponential": "validation"},
     "argmax-channel accuracy": {"accuracy": "training", "accuracy_exponential": "validation"},

@@ -81,6 +81,6 @@ def joined_world() -> Iterator[World]:
     dist.init_process_group(backend)
     try:
         yield world
-        world.highest()  # gloo aborts at times where one process leaves while another is at work
+        world.highest()  # waits for all: gloo may abort if a process leaves while another still works
     finally:
         dist.destroy_process_group()

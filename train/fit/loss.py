@@ -14,7 +14,7 @@ from ..config import TrainConfig
 
 ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
-ESTIMATE_FLOOR = 2 / 255  # the same for the estimator's errors: lower levels hardly differ from none
+ESTIMATE_FLOOR = 2 / 255  # the same for the estimator's errors: lower levels are barely visible
 CHARBONNIER_EPSILON = 1e-3  # smaller errors count squared (Charbonnier et al. 1994)
 PIXEL_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": torch.abs,

@@ -151,7 +151,7 @@ VARIANTS = {
     "no noise level map": Variant(change=without_map),
     # The training.
     "orthogonal initialisation": Variant(change=orthogonal),
-    "AdamW alone, learning rate 1e-3": Variant({"optimizer": "adamw", "learning_rate": 1e-3}),
+    "only AdamW, learning rate 1e-3": Variant({"optimizer": "adamw", "learning_rate": 1e-3}),
     "learning rate x 2.5": Variant({"learning_rate": 1e-3}),
     "learning rate / 2": Variant({"learning_rate": 2e-4}),
     "crops of 64, batches of 64": Variant({"crop": 64, "batch_size": 64}),

@@ -63,9 +63,9 @@ def training_speed(config: TrainConfig, rounds: int) -> Speed:
     seconds_of(bare_step)
     drawing = 0.0
     pairs = [(seconds_of(whole_step), seconds_of(bare_step)) for _ in range(rounds)]
-    whole, alone = (median(times) for times in zip(*pairs, strict=True))
+    whole, bare_only = (median(times) for times in zip(*pairs, strict=True))
     share = drawing / sum(pair[0] for pair in pairs)
-    return Speed(STEPS / whole, STEPS / alone, median(bare / whole for whole, bare in pairs), share)
+    return Speed(STEPS / whole, STEPS / bare_only, median(bare / whole for whole, bare in pairs), share)
 
 
 def seconds_of(step: Callable[[], None]) -> float:

@@ -38,7 +38,7 @@ FEW = {split: names[:count] for (split, names), count in zip(NAMES.items(), (4, 
 
 @pytest.fixture
 def few(monkeypatch):
-    """A BSDS500 of nine photos, for what doesn't depend on their number."""
+    """A BSDS500 of nine photos, for tests that don't depend on their number."""
     monkeypatch.setattr(bsds500, "COUNTS", {split: len(names) for split, names in FEW.items()})
 
 
@@ -121,7 +121,7 @@ def expected_files(root, names=NAMES):
 
 
 def refused(root):
-    """The message with which the photos can't be had; nothing may be left behind beside what was there."""
+    """Return the message of the failed download, which must leave nothing behind."""
     before = files_below(root.parent)
     with pytest.raises(ConfigError) as caught:
         bsds500.photo_paths(root)
@@ -195,7 +195,7 @@ def test_a_hostile_member_does_not_count_as_a_photo(tmp_path, serve, few, jpeg, 
 
 @pytest.mark.parametrize("change", [-1, 1])
 @pytest.mark.parametrize("split", COUNTS)
-def test_an_archive_with_another_count_of_photos_is_refused(tmp_path, serve, jpeg, split, change):
+def test_an_archive_with_another_number_of_photos_is_refused(tmp_path, serve, jpeg, split, change):
     names = NAMES | {split: NAMES[split][1:] if change < 0 else [*NAMES[split], "9.jpg"]}
     serve(archive(photo_members(jpeg, names)))
     message = refused(tmp_path / "bsds500")
@@ -210,7 +210,7 @@ def test_a_download_that_stops_early_is_refused(tmp_path, serve, small_archive, 
 
 def test_a_photo_that_arrives_damaged_is_refused(tmp_path, serve, jpeg, small_archive):
     plain = gzip.decompress(small_archive)
-    stored = bytearray(gzip.compress(plain, compresslevel=0))  # as it is, so that the archive's checksum alone tells
+    stored = bytearray(gzip.compress(plain, compresslevel=0))  # uncompressed, so that only the archive's checksum tells
     stored[stored.index(jpeg) + 10] ^= 1
     serve(bytes(stored))
     assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
@@ -261,14 +261,14 @@ def test_an_incomplete_folder_is_completed(tmp_path, serve, small_archive):
     assert files_below(tmp_path) == expected_files("bsds500", FEW)
 
 
-def test_an_incomplete_folder_is_kept_where_the_download_fails(tmp_path, serve):
+def test_an_incomplete_folder_is_kept_if_the_download_fails(tmp_path, serve):
     (tmp_path / "bsds500/train").mkdir(parents=True)
     (tmp_path / "bsds500/train/1000.jpg").touch()
     serve(b"", status=404)
     refused(tmp_path / "bsds500")
 
 
-def test_a_link_to_an_incomplete_folder_is_completed_or_refused_in_plain_words(tmp_path, serve, small_archive):
+def test_a_link_to_an_incomplete_folder_is_completed_or_refused(tmp_path, serve, small_archive):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/notes.txt").write_text("mine")
     (tmp_path / "bsds500").symlink_to(tmp_path / "elsewhere")
@@ -279,7 +279,7 @@ def test_a_link_to_an_incomplete_folder_is_completed_or_refused_in_plain_words(t
 
 
 def test_other_files_in_the_folder_survive_the_download(tmp_path, serve, small_archive):
-    """The user's own photos may be there too: what wasn't downloaded isn't ours to delete."""
+    """Photos of the user in the folder are not deleted."""
     (tmp_path / "bsds500/train").mkdir(parents=True)
     (tmp_path / "bsds500/notes.txt").write_text("mine")
     serve(small_archive)
@@ -295,6 +295,6 @@ def test_the_validation_photos_are_those_of_the_split_that_are_not_in_cbsd68(tmp
     assert all(path.is_file() and path.parent.name == "val" for path in paths)
 
 
-def test_no_model_is_chosen_by_a_photo_that_is_reported_on():
+def test_models_are_not_selected_on_photos_of_cbsd68():
     assert len(VALIDATION_IDS) == len(set(VALIDATION_IDS)) == 32 and len(set(CBSD68_IDS)) == 68
     assert not set(VALIDATION_IDS) & set(CBSD68_IDS)

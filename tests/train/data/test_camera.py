@@ -1,4 +1,4 @@
-"""The stages of a camera: inverses undo, flat pictures stay, colours keep their places."""
+"""The stages of a camera: inverses invert, and flat pictures stay flat."""
 
 from dataclasses import fields, replace
 
@@ -21,13 +21,13 @@ def per_picture(value, count=1):
 
 
 def cameras(count, **fixed):
-    """Cameras as they are drawn, but for what is fixed."""
+    """Random cameras, with some of their properties fixed."""
     drawn = camera.draw_camera(count, generator())
     return replace(drawn, **{name: per_picture(value, count) for name, value in fixed.items()})
 
 
 def neighbour_correlation(noise):
-    """Of each pixel with the one to its right, over a whole (N, C, H, W)."""
+    """Correlation of each pixel with the one to its right, over all of (N, C, H, W)."""
     return ((noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()).item()
 
 
@@ -107,14 +107,14 @@ def test_the_tone_curve_raises_contrast_by_its_strength():
     assert camera.tone_curve(quarter, per_picture(0.5)).item() == pytest.approx((0.25 + 3 / 16 - 2 / 64) / 2)
 
 
-def test_srgb_is_undone_and_is_srgb():
+def test_srgb_is_inverted_and_follows_the_standard():
     pixels = torch.linspace(0, 1, 1001)
     torch.testing.assert_close(camera.linear_to_srgb(camera.srgb_to_linear(pixels)), pixels, atol=1e-6, rtol=0)
     assert camera.srgb_to_linear(torch.tensor(0.5)).item() == pytest.approx(0.214041, abs=1e-6)
     assert camera.srgb_to_linear(torch.tensor(0.04)).item() == pytest.approx(0.04 / 12.92, abs=1e-6)
 
 
-def test_the_colour_matrix_is_undone_and_leaves_grey_alone():
+def test_the_colour_matrix_is_inverted_and_leaves_grey_unchanged():
     to_sensor = cameras(50).to_sensor
     pixels = torch.rand(50, 3, 8, 8, generator=generator())
     seen = colour.mix(pixels, to_sensor)
@@ -124,7 +124,7 @@ def test_the_colour_matrix_is_undone_and_leaves_grey_alone():
     torch.testing.assert_close(colour.mix(grey, to_sensor), grey)
 
 
-def test_gains_are_undone_below_the_highlights():
+def test_gains_are_inverted_below_the_highlights():
     gains = cameras(50).gains
     pixels = 0.9 * torch.rand(50, 3, 8, 8, generator=generator())
     torch.testing.assert_close(camera.inverse_gains(pixels, gains) * gains, pixels)
@@ -216,7 +216,7 @@ def test_blur_has_each_picture_s_own_sigma():
     torch.testing.assert_close(spread[..., 10:31, 20:41], spread[..., 10:31, 20:41].mT)
 
 
-def test_blur_leaves_flat_pictures_and_borders_alone():
+def test_blur_leaves_flat_pictures_unchanged_up_to_the_borders():
     flat = torch.full((2, 3, 9, 7), 0.4)
     torch.testing.assert_close(camera.blur(flat, torch.tensor([0.5, 3.0]).view(2, 1, 1, 1)), flat)
 
@@ -225,7 +225,7 @@ def test_no_blur_is_the_identity(photo_tensor):
     torch.testing.assert_close(camera.blur(photo_tensor, per_picture(0.0)), photo_tensor)
 
 
-def test_retouching_blurs_chroma_and_sharpens_luma_apart():
+def test_retouching_blurs_chroma_and_sharpens_luma_separately():
     to_ycc = colour.constant(colour.RGB_TO_YCC, COLORS)
     noisy = 0.5 + 0.05 * torch.randn(1, 3, 64, 64, generator=generator())
     luma, *chroma = colour.mix(noisy, to_ycc)[0]

@@ -1,4 +1,4 @@
-"""Photographs by simulated cameras: noisy pictures and their clean twins."""
+"""Simulated photographs: noisy pictures and the clean ones that belong to them."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def level_of(difference):
     return noise.level_from_sigma(difference.square().mean(dim=(1, 2, 3)).sqrt())
 
 
-def test_a_camera_gives_pictures_and_their_clean_twins(photo_tensor):
+def test_photograph_returns_noisy_and_clean_pictures(photo_tensor):
     pixels = crops(photo_tensor, 12, 48)
     noisy, clean = photograph(pixels, generator())
     assert noisy.shape == clean.shape == (12, 3, 48, 48)
@@ -39,7 +39,7 @@ def test_a_camera_gives_pictures_and_their_clean_twins(photo_tensor):
     assert (level_of(noisy - clean) > 0.3).all()
 
 
-def test_a_camera_draws_from_its_generator_alone(photo_tensor, untouched_global_generators):
+def test_photograph_draws_only_from_its_generator(photo_tensor, untouched_global_generators):
     pixels = crops(photo_tensor, 4, 32)
     before = pixels.clone()
     first, second, other = (photograph(pixels, generator(seed)) for seed in (7, 7, 8))
@@ -49,7 +49,7 @@ def test_a_camera_draws_from_its_generator_alone(photo_tensor, untouched_global_
         assert not torch.equal(one, three)
 
 
-def test_the_clean_twin_has_next_to_nothing_of_the_noise(photo_tensor, monkeypatch):
+def test_the_clean_picture_has_almost_no_noise(photo_tensor, monkeypatch):
     pixels = crops(photo_tensor, 8, 32)
     monkeypatch.setattr(camera, "reduce_noise", lambda error, shots: error)
     noisy, clean = photograph(pixels, generator())
@@ -73,7 +73,7 @@ def test_a_camera_is_not_computed_in_mixed_precision(photo_tensor):
         assert torch.equal(one, two)
 
 
-def test_a_camera_takes_any_memory_layout(photo_tensor):
+def test_photograph_accepts_any_memory_layout(photo_tensor):
     pixels = crops(photo_tensor, 4, 32)
     expected = photograph(pixels, generator())
     found = photograph(pixels.contiguous(memory_format=torch.channels_last), generator())

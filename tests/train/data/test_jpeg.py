@@ -1,4 +1,4 @@
-"""JPEG is what libjpeg makes."""
+"""The simulated JPEG equals libjpeg's."""
 
 import io
 from itertools import product
@@ -47,7 +47,7 @@ def test_halved_chroma_comes_back_as_smooth_as_libjpeg_s():
     assert difference.abs().mean() < 0.75 / 255
 
 
-def test_the_best_jpeg_changes_next_to_nothing(photo_tensor):
+def test_the_best_jpeg_changes_almost_nothing(photo_tensor):
     stored = jpeg(photo_tensor, per_picture(100.0), per_picture(False))
     assert 0 < root_mean_square(stored - photo_tensor) < 1 / 255
 
@@ -62,7 +62,7 @@ def test_lower_quality_is_further_from_the_photo(photo_tensor, halved_chroma):
     assert errors[-1] > 4 * errors[0]
 
 
-def test_every_picture_of_a_batch_has_its_own_quality_and_sampling(photo_tensor):
+def test_each_picture_of_a_batch_has_its_own_quality_and_sampling(photo_tensor):
     photos = torch.cat([photo_tensor, photo_tensor.flip(-1), photo_tensor.flip(-2)])
     qualities = torch.tensor([50.0, 70, 90]).view(3, 1, 1, 1)
     halved = torch.tensor([True, False, True]).view(3, 1, 1, 1)

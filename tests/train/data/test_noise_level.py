@@ -7,7 +7,7 @@ from train.data.noise_level import local_sigma
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_local_sigma_is_right_everywhere(channels):
+def test_local_sigma_is_correct_everywhere(channels):
     difference = 0.1 * torch.randn(100, channels, 40, 30, generator=torch.Generator().manual_seed(0))
     sigma = local_sigma(difference)
     assert sigma.shape == (100, 1, 40, 30)

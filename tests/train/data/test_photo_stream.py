@@ -1,4 +1,4 @@
-"""Training sets of any size: an exact stream of regions, folders told apart by their headers, datasets on the Hub."""
+"""Streams of photos that don't fit in memory: exact resume, epochs, and what is skipped."""
 
 import io
 import sys
@@ -58,7 +58,7 @@ def make_stream(photos=13, seed=3):
 
 
 def draw(photos, crops, count=40):
-    """What is drawn after so many crops, by a generator of its own."""
+    """Draw the crops that follow `crops` earlier ones, with their own generator."""
     photos.seek(crops)
     return photos.crops(count, CROP, torch.Generator().manual_seed(crops))
 
@@ -68,7 +68,7 @@ def photos_of(crops):
 
 
 @pytest.mark.parametrize("step", [1, 7, 21, 90])
-def test_a_stream_resumed_anywhere_is_the_uninterrupted_one(step):
+def test_a_stream_resumed_anywhere_equals_the_uninterrupted_one(step):
     uninterrupted = make_stream()
     for crops in range(0, 100, step):
         expected = draw(uninterrupted, crops)
@@ -86,14 +86,14 @@ def test_slow_photos_change_nothing_and_are_waited_for(monkeypatch):
     assert slow.waited > 0
 
 
-def test_a_jump_decodes_no_more_than_the_pool_and_what_is_ahead(monkeypatch):
+def test_a_jump_decodes_only_the_pool_and_what_is_read_ahead(monkeypatch):
     reads, read = [], Coded.read
     monkeypatch.setattr(Coded, "read", lambda self: (reads.append(self.number), read(self))[1])
     draw(make_stream(1000), 4000)
     assert SLOTS <= len(reads) <= SLOTS + 3
 
 
-def test_the_pool_keeps_its_size_and_a_region_serves_for_as_many_crops_as_it_should():
+def test_the_pool_keeps_its_size_and_each_region_serves_its_crops():
     photos = make_stream(1000)
     draw(photos, 0)
     pixels, seen = photos.pixels.data_ptr(), set()
@@ -128,7 +128,7 @@ def test_sources_take_turns_wherever_one_starts():
         assert [next(later).number for _ in range(8)] == order[start : start + 8]
 
 
-def test_regions_lie_anywhere_in_their_photo_and_a_small_photo_gives_what_it_has():
+def test_regions_lie_anywhere_and_small_photos_are_used_whole():
     cutter = make_stream().cutter
     corners = {tuple(cutter(number, Coded(0))[0, 0, 1:]) for number in range(400)}
     assert corners == {(row, column) for row in range(5) for column in range(9)}
@@ -139,7 +139,7 @@ def test_regions_lie_anywhere_in_their_photo_and_a_small_photo_gives_what_it_has
     assert all((crop[0] == crop[0, 0, 0]).all() and crop[1].max() - crop[1].min() == 7 for crop in crops)
 
 
-def test_photos_that_cannot_be_used_are_named_once_and_leave_their_place_empty(capsys):
+def test_unusable_photos_are_named_once_and_leave_their_slot_empty(capsys):
     bad = {3: Coded(3, broken=True), 5: Coded(5, 7, 90)}
     photos = make_stream([bad.get(number, Coded(number)) for number in range(8)])
     seen = set().union(*(photos_of(draw(photos, crops)) for crops in range(0, 200, 4)))
@@ -150,7 +150,7 @@ def test_photos_that_cannot_be_used_are_named_once_and_leave_their_place_empty(c
     assert sum("'photo 5' is 90×7 pixels" in line for line in lines) == 2
 
 
-def test_a_set_of_nothing_but_damaged_photos_is_refused_and_not_all_are_named(capsys, monkeypatch):
+def test_a_set_of_only_damaged_photos_is_refused_and_not_all_are_named(capsys, monkeypatch):
     monkeypatch.setattr(stream, "MAX_NAMED", 3)
     with pytest.raises(ConfigError, match="none of 5 photos could be used"):
         draw(make_stream([Coded(number, broken=True) for number in range(9)]), 0)
@@ -168,7 +168,7 @@ def test_no_thread_outlives_its_stream():
     assert not any(thread.is_alive() for thread in workers)
 
 
-def test_calls_in_threads_keep_their_order_and_only_so_many_run_ahead():
+def test_calls_in_threads_keep_their_order_and_run_ahead_to_a_limit():
     made = []
 
     def call(number):
@@ -192,7 +192,7 @@ def config_of(*names, **options):
     return TrainConfig(**({"data": tuple(map(str, names)), "crop": 16} | options))
 
 
-def test_a_folder_is_told_apart_by_its_headers(tmp_path, capsys):
+def test_only_the_headers_of_a_folder_are_read_first(tmp_path, capsys):
     write_photos(tmp_path)
     save_image(Photo(np.zeros((15, 90, 3), np.uint8)), tmp_path / "flat.png")
     (tmp_path / "junk.jpg").write_bytes(b"not a photo")
@@ -205,7 +205,7 @@ def test_a_folder_is_told_apart_by_its_headers(tmp_path, capsys):
     assert "skipped: 1 photos with a side below 16 pixels" in err
 
 
-def test_what_fits_is_held_in_memory_and_what_does_not_is_streamed(tmp_path, monkeypatch):
+def test_a_set_is_held_in_memory_if_it_fits_else_streamed(tmp_path, monkeypatch):
     write_photos(tmp_path / "train", 6)
     write_photos(tmp_path / "val", 3)
     (tmp_path / "train" / "99.png").write_bytes((tmp_path / "train" / "00.png").read_bytes()[:60])  # its header is fine
@@ -238,125 +238,3 @@ def test_pictures_and_folders_mix(tmp_path, monkeypatch):
     opened = open_training_data(config_of("synthetic", tmp_path))
     assert len(opened.photos.heights) == 3 + 3 and len(opened.validation) == 2 + 1
     assert Picture(opened.validation[0]).read() is opened.validation[0]
-
-
-DATASET = "tester/photos"
-
-
-def png(value, side=20):
-    file = io.BytesIO()
-    Image.fromarray(np.full((side, side, 3), value, np.uint8)).save(file, "PNG")
-    return file.getvalue()
-
-
-def parquet(values, kind="image", label="label"):
-    import pyarrow
-    from pyarrow import parquet
-
-    image = datasets.Image() if kind == "image" else datasets.Value(kind)
-    features = datasets.Features({label: datasets.Value("int64"), "picture": image})
-    pictures = [{"bytes": png(v), "path": f"{v}.png"} if kind == "image" else png(v) for v in values]
-    rows = {label: list(values), "picture": pictures}
-    file = io.BytesIO()
-    table = pyarrow.Table.from_pydict(rows, schema=features.arrow_schema)
-    parquet.write_table(table, file, row_group_size=4)
-    return file.getvalue()
-
-
-def put(hub, files):
-    hub.repos[f"datasets/{DATASET}"] = Repo()
-    hub.repos[f"datasets/{DATASET}"].commit(files, "photos")
-
-
-def values_of(photos):
-    return [int(photo[0, 0, 0]) for photo in photos]
-
-
-def folder_files(count=6):
-    return {f"train/{number:02}.png": png(number) for number in range(count)}
-
-
-@pytest.mark.parametrize("kind", ["folder", "parquet"])
-def test_a_small_dataset_on_the_hub_is_held_in_memory(hub, kind):
-    files = folder_files() if kind == "folder" else {"data/train-00000-of-00001.parquet": parquet(range(6))}
-    put(hub, files)
-    opened = open_training_data(config_of(f"hub:{DATASET}"))
-    assert type(opened.photos) is PhotoSet and values_of(opened.validation) == [5]
-    assert sorted(opened.photos.pixels[opened.photos.starts, 0].tolist()) == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("kind", ["folder", "parquet"])
-def test_a_large_dataset_on_the_hub_is_streamed_and_resumed_exactly(hub, kind, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_SET_BYTES", 0)
-    monkeypatch.setattr(sources, "HELD_OUT", 2)
-    if kind == "folder":
-        put(
-            hub,
-            folder_files(8) | {"train/99.png": png(99)[:50], "validation/a.png": png(50), "validation/b.png": png(51)},
-        )
-    else:
-        parts = {f"data/train-0000{part}-of-00002.parquet": parquet(range(4 * part, 4 * part + 4)) for part in range(2)}
-        put(hub, parts)
-    opened = open_training_data(config_of(f"hub:{DATASET}"))
-    assert type(opened.photos) is PhotoStream
-    assert values_of(opened.validation) == ([50, 51] if kind == "folder" else [0, 1])
-    source = opened.photos.source
-    first = [str(photo) for photo, _ in zip(source(0), range(20), strict=False)]
-    for start in (3, 14):
-        assert [str(photo) for photo, _ in zip(source(start), range(5), strict=False)] == first[start : start + 5]
-    epoch = 9 if kind == "folder" else 6
-    assert len(set(first[:epoch])) == epoch and set(first) == set(first[:epoch])
-    resumed = draw_hub(opened.photos, 40)
-    assert torch.equal(draw_hub(opened.photos, 0), draw_hub(opened.photos, 0)) and resumed.shape == (6, 3, 16, 16)
-    assert torch.equal(draw_hub(opened.photos, 40), resumed)
-
-
-def draw_hub(photos, crops):
-    photos.seek(crops)
-    return photos.crops(6, 16, torch.Generator().manual_seed(crops))
-
-
-def test_processes_read_different_rows_and_none_those_held_out(hub):
-    put(
-        hub, {f"data/train-0000{part}-of-00002.parquet": parquet(range(10 * part, 10 * part + 10)) for part in range(2)}
-    )
-    rows, _ = hub_data.open_splits(DATASET)
-    held_out = {str(photo.read()[0, 0, 0]) for photo, _ in zip(rows, range(3), strict=False)}
-    shares = [{str(photo.read()[0, 0, 0]) for photo in hub_data.share(rows, rank, 2, skipped=3)} for rank in range(2)]
-    assert not shares[0] & shares[1] and not held_out & (shares[0] | shares[1]) and all(shares)
-
-
-def test_a_dataset_cannot_point_outside_itself(tmp_path):
-    secret = tmp_path / "secret.png"
-    secret.write_bytes(png(1))
-    for address in (str(secret), f"file://{secret}", "https://example.org/a.png", "hf://datasets/other/set@main/a.png"):
-        with pytest.raises(ImageError, match="outside the dataset"):
-            hub_data.HubFile(DATASET, address).read()
-
-
-def test_datasets_that_cannot_be_used_are_refused_in_a_sentence(hub, monkeypatch, capsys, tmp_path):
-    def refusal(repo=DATASET):
-        with pytest.raises(ConfigError) as caught:
-            open_training_data(config_of(f"hub:{repo}"))
-        return str(caught.value)
-
-    assert "is not on the Hub" in refusal("tester/nothing")
-    assert "hub:user/dataset" in refusal("a/b/c")
-    put(hub, {"notes.bin": b"\0"})
-    assert "holds no files" in refusal()
-    put(hub, {"train.csv": b"a,b\n1,2\n"})
-    assert "no column of images" in refusal()
-    put(hub, {"train.parquet": parquet([1], kind="binary")})
-    assert "no column of images; its columns are: label, picture" in refusal()
-    put(hub, {"train.parquet": parquet([1], kind="binary", label="\x1b[2J\x1b]0;owned\x07")})
-    assert main(["fit", "--data", f"hub:{DATASET}", "--output-dir", str(tmp_path / "run")]) == 1
-    shown = capsys.readouterr().err.splitlines()[-1]
-    assert "\\x1b[2J" in shown and shown.isprintable()
-    put(hub, folder_files())
-    hub.repos[f"datasets/{DATASET}"].private = True
-    monkeypatch.setenv("HF_TOKEN", "")
-    assert "HF_TOKEN" in refusal()
-    monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
-    assert len(open_training_data(config_of(f"hub:{DATASET}")).photos.heights) == 5
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    assert "pip install datasets" in refusal()

@@ -1,4 +1,4 @@
-"""Noise as uploads have it: pairs keep what is clean, grids start anywhere, and each step does what it says."""
+"""The noise of uploads: clean pictures stay clean, grids start anywhere, and each step does its part."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def level_of(difference):
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 16), (12, 64), (3, 96)])
-def test_pairs_are_8_bit_pictures_and_their_clean_twins(photos, count, size, untouched_global_generators):
+def test_pairs_are_8_bit_pictures_and_clean_ones(photos, count, size, untouched_global_generators):
     noisy, clean = uploads.upload_pairs(photos, count, size, 0.1, generator())
     assert noisy.shape == clean.shape == (count, 3, size, size) and noisy.dtype == torch.float32
     assert torch.equal(noisy, noise.quantize(noisy))
@@ -35,12 +35,12 @@ def test_pairs_are_8_bit_pictures_and_their_clean_twins(photos, count, size, unt
     assert torch.equal(noisy, again[0]) and torch.equal(clean, again[1]) and not torch.equal(noisy, other[0])
 
 
-def test_photos_hardly_larger_than_a_crop_will_do():
+def test_photos_hardly_larger_than_a_crop_can_be_used():
     noisy, clean = uploads.upload_pairs(PhotoSet([np.full((17, 19, 3), 128, np.uint8)]), 30, 16, 0.1, generator())
     assert noisy.shape == clean.shape == (30, 3, 16, 16)
 
 
-def test_noise_is_as_strong_as_phones_have_it_in_the_dark_and_shifts_no_colour(photos):
+def test_noise_is_as_strong_as_in_phones_in_the_dark_and_shifts_no_colour(photos):
     noisy, clean = uploads.upload_pairs(photos, 400, 48, 0.1, generator())
     levels = level_of(noisy - clean)
     assert 0.05 < (levels > 25).float().mean() < 0.2
@@ -60,7 +60,7 @@ def test_the_first_pixel_lies_anywhere_on_the_grids_of_bayer_and_jpeg():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_a_share_of_the_pictures_is_changed_and_no_other(share):
+def test_change_some_changes_the_given_share_of_the_pictures(share):
     pixels = torch.rand(2000, 3, 2, 2, generator=generator())
     changed = uploads.change_some(pixels, share, generator(), lambda some, chosen: some + chosen.sum() / 2000)
     touched = (changed != pixels).flatten(1).all(dim=1)
@@ -83,7 +83,7 @@ def test_grain_is_in_luma_or_chroma_or_both_and_correlated():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_noise_in_a_part_leaves_the_rest_clean_and_adds_none(seed):
+def test_partial_noise_leaves_the_rest_clean(seed):
     clean = torch.full((1, 3, 48, 48), 0.5)
     noisy = clean + 0.1 + 0.1 * torch.rand(clean.shape, generator=generator(seed))
     partly = uploads.in_part(noisy, clean, generator(seed))
@@ -93,7 +93,7 @@ def test_noise_in_a_part_leaves_the_rest_clean_and_adds_none(seed):
     assert torch.allclose(share, share[:, :1].expand_as(share), atol=1e-3)
 
 
-def test_the_filter_is_scikit_image_s(photo_tensor):
+def test_the_filter_equals_that_of_scikit_image(photo_tensor):
     plane = photo_tensor.mean(dim=1, keepdim=True)[..., :40, :50]
     ours = uploads.neighbourhood_filter(plane.expand(-1, 3, -1, -1), torch.full((1, 1, 1, 1), 0.1), radius=2)
     theirs = denoise_bilateral(plane[0, 0].numpy(), win_size=5, sigma_color=0.1, sigma_spatial=1e6, bins=100_000)
@@ -101,7 +101,7 @@ def test_the_filter_is_scikit_image_s(photo_tensor):
     np.testing.assert_allclose(ours[0, 0].numpy()[inside], theirs[inside], atol=1e-4)
 
 
-def test_the_filter_takes_noise_away_and_keeps_edges():
+def test_the_filter_removes_noise_and_keeps_edges():
     clean = torch.full((1, 3, 40, 40), 0.3)
     clean[..., 20:] = 0.7
     noisy = clean + 0.03 * torch.randn(clean.shape, generator=generator())
@@ -120,8 +120,8 @@ def test_resizing_keeps_the_mean_and_the_range(photo_tensor, side, by_area):
     torch.testing.assert_close(resized.mean(dim=(2, 3)), square.mean(dim=(2, 3)), atol=5e-3, rtol=0)
 
 
-def test_a_second_jpeg_has_a_grid_of_its_own(photo_tensor):
-    """Blocks' borders, where the steps between pixels are largest, fall on other columns with other seeds."""
+def test_a_second_jpeg_has_another_grid(photo_tensor):
+    """The borders of blocks, where steps between pixels are largest, depend on the seed."""
     picture = photo_tensor[..., :96, :96]
     places = set()
     for seed in range(12):

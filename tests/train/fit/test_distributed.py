@@ -1,4 +1,4 @@
-"""Several processes train as one would: the same weights for the same crops, one writer, one clock."""
+"""Several processes train like one: the same weights for the same crops, one writer, one clock."""
 
 import os
 import subprocess
@@ -19,15 +19,15 @@ PROCESSES = 2
 
 
 def torchrun(run, *more):
-    """The command under torchrun, on two processes of this machine."""
+    """Run the command under torchrun with two processes on this machine."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(PROCESSES), "--standalone"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launcher, str(TOY), "fit", *flags(run), *more]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 
-def test_two_processes_come_to_the_weights_of_one_with_the_same_crops(toy_run, tmp_path):
-    """One process averages the gradients of two batches, two processes those of one each. Then a resume, by both."""
+def test_two_processes_reach_the_weights_of_one_with_the_same_crops(toy_run, tmp_path):
+    """One process averages the gradients of two batches, two processes those of one each. Then both resume."""
     two = replace(toy_run, validation_photos=3, val=toy_run.data[0], mixed_precision="no")
     one = replace(two, output_dir=str(tmp_path / "one"), gradient_accumulation_steps=PROCESSES)
     loop.fit(replace(one, steps=6))
@@ -47,7 +47,7 @@ def test_two_processes_come_to_the_weights_of_one_with_the_same_crops(toy_run, t
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
-def test_what_processes_make_of_their_shares_comes_together_in_order(count, monkeypatch):
+def test_results_of_all_processes_are_gathered_in_order(count, monkeypatch):
     items = list(range(count))
     worlds = [World(rank, 3) for rank in range(3)]
     shares = [world.share(items) for world in worlds]
@@ -60,7 +60,7 @@ def test_what_processes_make_of_their_shares_comes_together_in_order(count, monk
     assert all(world.gather(share) == items for world, share in zip(worlds, shares, strict=True))
 
 
-def test_alone_a_process_has_all_the_work_and_waits_for_nobody():
+def test_a_single_process_has_all_the_work_and_waits_for_nobody():
     world = World()
     assert world.is_main and world.share([1, 2]) == world.gather([1, 2]) == [1, 2]
     assert world.highest(1.5, True) == (1.5, True)

@@ -1,6 +1,7 @@
-"""Long runs survive: kill -9, damaged and missing checkpoints, a full disk, gradients that are no numbers, Ctrl-C."""
+"""Long runs survive kill -9, damaged and missing checkpoints, a full disk, NaN gradients and Ctrl-C."""
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_training import TOY, flags, newest_state, tensors_of
+from toy_training import TOY, flags, newest_state, run_toy, tensors_of
 
 import denoiser
 from train.__main__ import main
@@ -27,14 +28,17 @@ CPU = torch.device("cpu")
 SIGKILLED = -signal.SIGKILL
 
 
-def command(toy_run, **variables):
-    """The command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-    arguments = [sys.executable, str(TOY), "fit", *flags(toy_run)]
-    return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def exit_code(toy_run, kill=""):
+    """Run the command in another process, forked after the slow imports, and return its exit code."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train.__main__", "torch._dynamo"])
+    process = context.Process(target=run_toy, args=(["fit", *flags(toy_run)], kill))
+    process.start()
+    process.join(120)
+    return process.exitcode
 
 
-def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_run, tmp_path):
+def test_a_run_killed_again_and_again_ends_like_an_uninterrupted_one(toy_run, tmp_path):
     whole = replace(toy_run, output_dir=str(tmp_path / "whole"))
     loop.fit(whole)
     kills = [
@@ -43,12 +47,11 @@ def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_r
         "train.fit.validation save_grid 1",
         "train.fit.validation save_weights 1",
         "train.fit.checkpoint fsync 0",  # half of the next one
-        "train.fit.loop draw_curve 0",  # all but done
+        "train.fit.loop draw_curve 0",  # almost done
     ]
     for number, kill in enumerate(kills):
-        killed = command(replace(toy_run, resume=LATEST if number else None), KILL_AT=kill)
-        assert killed.wait(120) == SIGKILLED, killed.stderr.read() + killed.stdout.read()
-    assert command(replace(toy_run, resume=LATEST)).wait(120) == 0
+        assert exit_code(replace(toy_run, resume=LATEST if number else None), kill) == SIGKILLED, kill
+    assert exit_code(replace(toy_run, resume=LATEST)) == 0
     ours, expected = newest_state(toy_run), newest_state(whole)
     assert ours["counters"] == expected["counters"] and ours["settings"] == expected["settings"]
     tensors = tensors_of(expected)
@@ -62,8 +65,12 @@ def test_killed_again_and_again_a_run_ends_where_an_uninterrupted_one_does(toy_r
     ]
 
 
-def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(toy_run):
-    running = command(replace(toy_run, steps=1_000_000, validation_steps=1_000_000, checkpointing_steps=1_000_000))
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(toy_run):
+    endless = replace(toy_run, steps=1_000_000, validation_steps=1_000_000, checkpointing_steps=1_000_000)
+    running = subprocess.Popen(
+        [sys.executable, str(TOY), "fit", *flags(endless)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     while not (Path(toy_run.output_dir) / "train.json").exists():
         assert running.poll() is None, running.stderr.read()
         time.sleep(0.1)
@@ -79,7 +86,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(toy_run):
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "half"])
-def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_serves(toy_run, content, capsys):
+def test_if_the_newest_checkpoint_is_damaged_the_one_before_it_is_used(toy_run, content, capsys):
     loop.fit(toy_run)
     expected = newest_state(toy_run)
     older, newest = checkpoint.find_checkpoints(Path(toy_run.output_dir))
@@ -100,7 +107,7 @@ def test_only_the_newest_checkpoints_are_kept(toy_run):
         assert [checkpoint.step_of(path) for path in found] == (steps if limit == 1 else [12, 15])
 
 
-def test_a_run_goes_on_from_the_checkpoint_that_is_named(toy_run, tmp_path):
+def test_a_run_resumes_from_a_given_checkpoint(toy_run, tmp_path):
     loop.fit(replace(toy_run, checkpoints_total_limit=9))
     first, *_, last = checkpoint.find_checkpoints(Path(toy_run.output_dir))
     with pytest.raises(ConfigError, match="holds later checkpoints; to go on from .* name another --output-dir"):
@@ -113,7 +120,7 @@ def test_a_run_goes_on_from_the_checkpoint_that_is_named(toy_run, tmp_path):
         loop.fit(replace(other, resume="gone.pt"))
 
 
-def test_a_log_whose_last_line_was_cut_off_does_not_stop_a_resume(toy_run):
+def test_a_truncated_log_does_not_prevent_a_resume(toy_run):
     loop.fit(toy_run)
     log = Path(toy_run.output_dir) / validation.METRICS_FILE
     log.write_text(log.read_text() + '{"step": 12, "min')
@@ -121,8 +128,8 @@ def test_a_log_whose_last_line_was_cut_off_does_not_stop_a_resume(toy_run):
     assert [line["step"] for line in validation.read_metrics(log)] == [4, 8, 12, 13]
 
 
-def test_a_full_disk_costs_what_cannot_be_written_and_no_more(toy_run, capsys):
-    """Files over the limit can't be written, as on a full disk: the checkpoints, while the weights are smaller."""
+def test_a_full_disk_loses_only_what_cannot_be_written(toy_run, capsys):
+    """Files over a limit can't be written, as on a full disk: checkpoints, but not the smaller weights."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
     try:
@@ -152,7 +159,7 @@ def not_finite(monkeypatch, steps):
     return seen
 
 
-def test_a_step_whose_gradients_are_no_numbers_moves_nothing_and_is_counted(toy_run, monkeypatch):
+def test_a_step_without_finite_gradients_changes_nothing_and_is_counted(toy_run, monkeypatch):
     not_finite(monkeypatch, {1, 2})
     run = loop.start_run(toy_run, CPU)
     toy = PhotoSet([np.full((24, 24, 3), 90, dtype=np.uint8)])
@@ -167,7 +174,7 @@ def test_a_step_whose_gradients_are_no_numbers_moves_nothing_and_is_counted(toy_
     assert all(value.isfinite().all() for value in run.model.state_dict().values())
 
 
-def test_a_run_that_goes_on_diverging_stops_with_the_last_good_checkpoint_named(toy_run, monkeypatch):
+def test_a_run_that_keeps_diverging_stops_and_names_the_last_good_checkpoint(toy_run, monkeypatch):
     seen = not_finite(monkeypatch, range(7, 1000))
     with pytest.raises(ConfigError) as error:
         loop.fit(replace(toy_run, steps=1000, validation_steps=1000))

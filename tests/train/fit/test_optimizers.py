@@ -25,7 +25,7 @@ def test_the_first_and_last_layer_stay_with_adamw():
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (12, 40), (40, 12), (48, 432)])
-def test_every_direction_of_a_step_is_about_equally_long(shape):
+def test_all_directions_of_a_step_are_about_equally_long(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
     singular_values = torch.linalg.svdvals(orthogonalize(matrix))
@@ -42,7 +42,7 @@ def test_a_step_keeps_the_gradients_own_directions():
     torch.testing.assert_close(in_its_directions, in_its_directions.diagonal().diag(), atol=1e-3, rtol=0)
 
 
-def test_no_gradient_at_all_moves_nothing():
+def test_a_zero_gradient_changes_nothing():
     assert torch.equal(orthogonalize(torch.zeros(4, 9)), torch.zeros(4, 9))
 
 

@@ -1,4 +1,4 @@
-"""What a run shows of itself: trackers get its numbers, and its end is a curve."""
+"""Progress: the bar, the trackers and the curve of a run."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ NAMES = {"loss", "psnr_of_crops", "learning_rate", "images_per_second"}
 
 @pytest.fixture
 def reported_run(toy_run, monkeypatch):
-    """Twelve steps, of which the sixth and the last are shown, without a curve."""
+    """A run of twelve steps that shows the sixth and the last, without a curve."""
     monkeypatch.setattr(loop, "draw_curve", lambda lines, path: None)
     monkeypatch.setattr("train.fit.progress.EVERY", 6)
     return toy_run
@@ -37,6 +37,7 @@ def test_tensorboard_gets_losses_and_scores(reported_run):
     assert [event.value for event in events.Scalars("validation/psnr")] == pytest.approx(logged, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_trackio_gets_losses_and_scores(reported_run, monkeypatch):
     logged, runs = [], []
     monkeypatch.setattr("trackio.init", lambda project, name, **options: runs.append((project, name)))
@@ -49,7 +50,7 @@ def test_trackio_gets_losses_and_scores(reported_run, monkeypatch):
 
 
 @pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
-def test_a_tracker_that_is_not_installed_is_asked_for(toy_run, tracker, monkeypatch, capsys):
+def test_a_missing_tracker_is_named_with_its_installation(toy_run, tracker, monkeypatch, capsys):
     monkeypatch.setitem(
         __import__("sys").modules, {"tensorboard": "torch.utils.tensorboard"}.get(tracker, tracker), None
     )
@@ -57,7 +58,7 @@ def test_a_tracker_that_is_not_installed_is_asked_for(toy_run, tracker, monkeypa
     assert f"--report-to {tracker} is not installed: pip install {tracker}" in capsys.readouterr().err
 
 
-def test_the_bar_tells_loss_quality_speed_and_the_share_of_time_for_data(reported_run, capsys):
+def test_the_bar_shows_loss_psnr_speed_and_time_for_data(reported_run, capsys):
     loop.fit(reported_run)
     assert EVERY > 6
     shown = capsys.readouterr().err
@@ -75,12 +76,13 @@ def test_the_curve_shows_every_level(toy_run, tmp_path):
     assert all(f"<!-- {name} -->" in drawn for name in ("level 15", "level 25", "level 50", "optimizer step"))
 
 
-def test_without_matplotlib_the_run_ends_well_and_says_what_is_missing(toy_run, monkeypatch, capsys):
+def test_without_matplotlib_the_run_ends_with_a_message(toy_run, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     denoiser.load(loop.fit(toy_run), device="cpu")
     assert "the curve could not be written: charts need Matplotlib: pip install matplotlib" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_reference_recipe_logs_and_draws_what_the_reference_reports(toy_run, tmp_path):
     loop.fit(replace(toy_run, sigma_law="exponential"))
     lines = [json.loads(line) for line in (Path(toy_run.output_dir) / "metrics.jsonl").read_text().splitlines()]

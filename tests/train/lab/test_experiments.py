@@ -1,4 +1,4 @@
-"""The experiments: each changes what it says and nothing else, and their table compares like with like."""
+"""The experiments: each changes only what its name says, and the table compares them with the first."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SIGMA = torch.full((2, 1, 1, 1), 0.1)
 
 
 def network(change=lambda network: None):
-    """A tiny network with features that matter: the same weights for every change that leaves their shapes alone."""
+    """A tiny network whose features matter, with the same weights for every change that keeps their shapes."""
     torch.manual_seed(0)
     model = DenoisingAutoencoder(TINY)
     torch.nn.init.normal_(model.body.tail.weight, std=0.05)
@@ -32,7 +32,7 @@ def output(model, sigma=SIGMA):
 
 
 @pytest.mark.parametrize("change", [experiments.concatenated_skips, experiments.branches])
-def test_a_variant_that_starts_as_base_does(change):
+def test_concatenated_skips_start_as_the_baseline(change):
     torch.manual_seed(0)
     varied = network(change)
     varied.load_state_dict({**varied.state_dict(), **network().state_dict()}, strict=False)
@@ -75,7 +75,7 @@ def test_the_shapes_cost_about_what_the_baseline_costs():
 
 @pytest.fixture
 def small(monkeypatch):
-    """Two tiny experiments on pictures drawn here."""
+    """Two tiny experiments on generated pictures."""
     photos = [dead_leaves(48, seed) for seed in range(3)]
     tiny = {"base": Variant(shape=TINY), "growing": Variant(shape=TINY, growing_crops=(16, 32))}
     monkeypatch.setattr(experiments, "VARIANTS", tiny | {"more": Variant(shape=TINY, extra="photos")})
@@ -84,6 +84,7 @@ def small(monkeypatch):
     monkeypatch.setattr(experiments, "load_photos", lambda config: (photos[:2], photos[2:]))
 
 
+@pytest.mark.slow
 def test_an_experiment_trains_and_measures(small):
     base, growing = experiment(["base", "growing"], 0.004, [])
     assert base.name == "base" and base.crops >= 2 and growing.crops >= 2
@@ -101,7 +102,7 @@ def test_more_photos_are_trained_on(small, monkeypatch):
     assert counts == [2, 3]
 
 
-def test_what_cant_be_tried_is_said(small, capsys):
+def test_unknown_experiments_are_refused(small, capsys):
     with pytest.raises(ConfigError, match="no experiment 'wider'; choose from: base; growing; more"):
         list(experiment(["wider"], 0.001, []))
     assert main(["experiment", "more"]) == 1

@@ -62,6 +62,7 @@ def test_a_count_below_one_is_refused(option, capsys):
     assert f"{option} is 0; it must be at least 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_trainers_steps_are_timed_beside_bare_ones(toy_run, monkeypatch):
     for name, value in (("PHOTOS", 2), ("SIDE", 32), ("STEPS", 2)):
         monkeypatch.setattr(lab, name, value)

@@ -1,4 +1,4 @@
-"""The chart: every network of the benchmark is on it, where its time and PSNR put it."""
+"""The chart shows every network of the benchmark at its time and PSNR."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_every_network_gets_a_point(tmp_path):
         assert f"<!-- {name}, " in drawn  # Matplotlib's comment on the text that it draws as outlines
 
 
-def test_our_psnr_is_what_evaluate_left():
+def test_our_psnr_is_that_saved_by_evaluate():
     assert 25 < chart.own_psnr("base") < 35
 
 

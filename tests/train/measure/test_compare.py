@@ -10,7 +10,7 @@ from train.measure.evaluate import noisy_version
 
 
 class Darker:
-    """Takes up to 10 of 255 away everywhere."""
+    """Darkens every pixel by up to 10/255."""
 
     def denoise(self, pixels, level=None):
         return pixels - np.minimum(pixels, 10)
@@ -26,7 +26,7 @@ def path(tmp_path):
     return tmp_path / "photo.png"
 
 
-def test_noisy_photos_stand_beside_the_denoised_ones_and_what_was_removed():
+def test_noisy_photos_are_shown_beside_the_result_and_what_was_removed():
     photo = photo_of(30, 24)
     noisy, restored, removed = np.split(compare([Darker()], [photo], side=20), 3, axis=1)
     assert np.array_equal(noisy, photo[5:25, 2:22])
@@ -34,7 +34,7 @@ def test_noisy_photos_stand_beside_the_denoised_ones_and_what_was_removed():
     assert np.array_equal(removed, 128 + 4 * np.minimum(noisy, 10))
 
 
-def test_clean_photos_get_noise_and_stand_beside_the_result():
+def test_clean_photos_get_noise_and_are_shown_beside_the_result():
     photo = photo_of(30, 24)
     noisy, restored, clean = np.split(compare([Darker()], [photo], level=25), 3, axis=1)
     assert np.array_equal(clean, photo) and np.array_equal(restored, Darker().denoise(noisy))

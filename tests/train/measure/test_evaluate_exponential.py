@@ -1,4 +1,4 @@
-"""The noise of the reference network, on which it counts its accuracy."""
+"""The reference network's noise, on which its accuracy is measured."""
 
 import json
 
@@ -23,7 +23,7 @@ class Identity:
 
 
 def levels(count):
-    """Estimate the levels that were drawn from a central row of the noise, so weak that clipping doesn't matter."""
+    """Estimate the drawn levels from a central row of the noise, where clipping doesn't matter."""
     drawn = [np.random.default_rng(seed).exponential(EXPONENTIAL_MEAN) for seed in range(count)]
     for seed, level in enumerate(drawn):
         if level < 25:
