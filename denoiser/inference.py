@@ -14,6 +14,7 @@ from torch import Tensor
 from . import metrics, noise
 from .errors import DenoiserError, ImageError
 from .image_io import Photo
+from .model import DenoisingAutoencoder
 from .tiling import Progress, Steps, drain, tile_by_tile
 from .weights import DEFAULT, Weights, load_weights
 
@@ -100,7 +101,7 @@ class Denoiser:
         def restore(tile: Tensor) -> Tensor:
             noisy = self._as_input(tile, scale)
             with self._precision(pixels.dtype):
-                clean = self._model(noisy) if sigma is None else self._at_level(noisy, sigma)
+                clean = self._model(noisy) if sigma is None else denoise_at_level(self._model, noisy, sigma)
             if tile.shape[1] == 1:
                 clean = clean.mean(dim=1, keepdim=True)
             clean = clean.clamp(0, 1).mul(scale)
@@ -108,17 +109,6 @@ class Denoiser:
 
         restored = yield from tile_by_tile(restore, tensor)
         return restored[0].expand(channels, -1, -1).permute(1, 2, 0).contiguous().reshape(pixels.shape).numpy()
-
-    def _at_level(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise at a given level, compared with the estimate at each pixel.
-
-        Below the estimate, all noise is predicted and the requested share of it removed, because a network that is told
-        too low a level finds no noise at all. Above the estimate, the network is told the higher level.
-        """
-        estimate = self._model.estimate_sigma(noisy)
-        clean = self._model(noisy, torch.maximum(estimate, sigma))
-        share = (ESTIMATE_MARGIN * sigma / estimate.clamp(min=1e-6)).clamp(max=1)
-        return noisy + share * (clean - noisy)
 
     def estimate_level(self, pixels: np.ndarray) -> float:
         """Estimate the noise level of pixels, as for denoise: the mean over the image, from 0 to 100.
@@ -151,6 +141,18 @@ class Denoiser:
         """Convert a tile of raw values to the network's input: float32 RGB on [0, 1], channels last, on the device."""
         floats = tile.to(self.device, torch.float32).div(scale).expand(-1, 3, -1, -1)
         return floats.contiguous(memory_format=torch.channels_last)
+
+
+def denoise_at_level(model: DenoisingAutoencoder, noisy: Tensor, sigma: Tensor) -> Tensor:
+    """Denoise (N, 3, H, W) at a given sigma, broadcastable to (N, 1, H, W), compared with the estimate at each pixel.
+
+    Below the estimate, all noise is predicted and the requested share of it removed, because a network that is told
+    too low a level finds no noise at all. Above the estimate, the network is told the higher level.
+    """
+    estimate = model.estimate_sigma(noisy)
+    clean = model(noisy, torch.maximum(estimate, sigma))
+    share = (ESTIMATE_MARGIN * sigma / estimate.clamp(min=1e-6)).clamp(max=1)
+    return noisy + share * (clean - noisy)
 
 
 def add_noise(photo: Photo, level: float, seed: int = 0) -> Photo:
