@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from itertools import product
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-TILE = 1024  # side of the part of the result that one tile covers, in pixels
+TILE = 2048  # longest side of the part of the result that one tile covers, in pixels
+MOST_PIXELS = 3_400_000  # of a tile with its context, for which the default network takes 0.8 GB
 OVERLAP = 96  # context on each side in pixels; anything further away changes the networks' output by less than 1/255
 ALIGNMENT = 16  # tiles start at multiples of this, where strided convolutions sample as on the whole image
 
@@ -50,7 +52,7 @@ def tile_by_tile(
     """Do the same as `tiled`, as a generator that can be closed between two tiles and resumed in any thread."""
     assert tile > 0 and tile % ALIGNMENT == 0 and overlap >= 0 and overlap % ALIGNMENT == 0
     height, width = pixels.shape[-2:]
-    windows = [(rows, columns) for rows in _spans(height, tile) for columns in _spans(width, tile)]
+    windows = list(product(*_grid(height, width, tile, overlap)))
     result: Tensor | None = None
     for done, ((top, bottom), (left, right)) in enumerate(windows, start=1):
         first_row, first_column = max(0, top - overlap), max(0, left - overlap)
@@ -67,8 +69,26 @@ def tile_by_tile(
     return result
 
 
-def _spans(length: int, tile: int) -> list[tuple[int, int]]:
-    """Split a side into even, aligned spans no longer than a tile, so that the last one is not a sliver."""
-    count = -(-length // tile)
-    step = -(-length // (count * ALIGNMENT)) * ALIGNMENT
+def _grid(height: int, width: int, tile: int, overlap: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return the spans of rows and of columns with the least context in all.
+
+    No span is longer than `tile`, and no tile with its context larger than MOST_PIXELS.
+    """
+    fewest = [-(-side // tile) for side in (height, width)]
+    best: tuple[int, ...] = ()
+    for rows, columns in product(*(range(count, 2 * count + 1) for count in fewest)):
+        sides = [_step(side, count) + overlap * min(count - 1, 2) for side, count in ((height, rows), (width, columns))]
+        computed = (height + 2 * overlap * (rows - 1)) * (width + 2 * overlap * (columns - 1))
+        if sides[0] * sides[1] <= MOST_PIXELS and (not best or computed < best[0]):
+            best = (computed, rows, columns)
+    return _spans(height, best[1]), _spans(width, best[2])
+
+
+def _step(length: int, count: int) -> int:
+    """Return the length of spans that split a side into at most `count` even, aligned ones."""
+    return -(-length // (count * ALIGNMENT)) * ALIGNMENT
+
+
+def _spans(length: int, count: int) -> list[tuple[int, int]]:
+    step = _step(length, count)
     return [(start, min(start + step, length)) for start in range(0, length, step)]

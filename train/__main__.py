@@ -22,6 +22,7 @@ from .flags import add_flags, config_from_flags
 from .lab.experiments import VARIANTS, experiment, outcomes_table
 from .lab.training_speed import training_speed
 from .measure.benchmark import benchmark, costs_table
+from .measure.big_photo import big_photo
 from .measure.chart import draw_chart
 from .measure.compare import compare
 from .measure.evaluate import load_pairs, measure, measure_exponential, measure_pairs
@@ -113,6 +114,9 @@ def add_lab(commands: Commands) -> None:
     timing.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     timing.add_argument(
         "--training", action="store_true", help="compare the speed of training steps with a bare training loop instead"
+    )
+    timing.add_argument(
+        "--big-photo", action="store_true", help="compare a photo of 24 megapixels with the bare network instead"
     )
     timing.add_argument("--chart", type=Path, help="also plot PSNR against time to this .png or .svg file")
     timing.set_defaults(run=run_benchmark)
@@ -232,6 +236,9 @@ def run_benchmark(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
         print(training_speed(RECIPES[DEFAULT], options.rounds))
         return
+    if options.big_photo:
+        print(big_photo(options.rounds, options.threads))
+        return
     costs = benchmark(options.side, options.rounds, options.threads)
     print(costs_table(costs))
     if options.chart:
@@ -278,15 +285,8 @@ def run_push(options: argparse.Namespace) -> None:
     if options.space:
         pushed = push_space(options.space, options.private, options.repo)
     else:
-        pushed = push(
-            options.folder,
-            options.repo,
-            options.private,
-            options.revision,
-            options.tag,
-            options.create_pr,
-            options.onnx,
-        )
+        where = (options.repo, options.private, options.revision, options.tag, options.create_pr)
+        pushed = push(options.folder, *where, onnx=options.onnx)
     print(f"{pushed.url}\ncommit {pushed.commit}")
 
 

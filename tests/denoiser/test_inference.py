@@ -376,7 +376,7 @@ def test_a_photo_is_denoised_as_its_pixels_are(model, level):
 
 # Progress
 
-WIDE = np.full((4, 3000), 128, np.uint8)  # three tiles
+WIDE = np.full((4, 6000), 128, np.uint8)  # three tiles
 
 
 def test_progress_counts_the_tiles(model):
