@@ -194,14 +194,16 @@ class ResidualBody(nn.Module):
         features = self.head(picture_and_map)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=False):
-            for block in blocks:  # one by one, so that the features before are freed: a quarter of all memory
+            for (
+                block
+            ) in blocks.children():  # one by one, so that the features before it are freed
                 features = block(features)
             skips.append(features)
             features = down(features)
         features = self.encoder[-1](features)
         for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
             features = self.join(up(features), skips.pop())
-            for block in blocks:
+            for block in blocks.children():
                 features = block(features)
         with torch.autocast(features.device.type, enabled=False):  # bfloat16 is too coarse for the noise
             return self.tail(features.to(self.tail.weight.dtype))

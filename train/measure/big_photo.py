@@ -24,7 +24,7 @@ def big_photo(rounds: int, threads: int) -> str:
     torch.set_num_threads(threads)
     model = denoiser.load(device="cpu")
     noise = np.random.default_rng(0).integers(96, 160, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    photos = {"float32": noise.astype(np.uint16) * 257}
+    photos: dict[str, np.ndarray] = {"float32": noise.astype(np.uint16) * 257}
     if has_fast_bfloat16(model.device):
         photos["bfloat16"] = noise
     lines = ["| computed in | s per megapixel, bare | s per megapixel of 24 | ratio |", "|---|---|---|---|"]
