@@ -15,7 +15,7 @@ from . import metrics, noise
 from .errors import DenoiserError, ImageError
 from .image_io import Photo
 from .model import DenoisingAutoencoder
-from .tiling import Progress, Steps, drain, tile_by_tile
+from .tiling import MOST_PIXELS, Progress, Steps, drain, tile_by_tile
 from .weights import DEFAULT, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
@@ -104,10 +104,12 @@ class Denoiser:
                 clean = self._model(noisy) if sigma is None else denoise_at_level(self._model, noisy, sigma)
             if tile.shape[1] == 1:
                 clean = clean.mean(dim=1, keepdim=True)
-            clean = clean.clamp(0, 1).mul(scale)
-            return clean.to("cpu") if tile.is_floating_point() else clean.round().to("cpu", tile.dtype)
+            clean = clean.clamp(0, 1).mul_(scale)
+            return clean.to("cpu") if tile.is_floating_point() else clean.round_().to("cpu", tile.dtype)
 
-        restored = yield from tile_by_tile(restore, tensor)
+        # Features in bfloat16 take half the memory, so that tiles can be larger.
+        most = MOST_PIXELS * 4 // 3 if self._fast and pixels.dtype == np.uint8 else MOST_PIXELS
+        restored = yield from tile_by_tile(restore, tensor, most_pixels=most)
         return restored[0].expand(channels, -1, -1).permute(1, 2, 0).contiguous().reshape(pixels.shape).numpy()
 
     def estimate_level(self, pixels: np.ndarray) -> float:
@@ -139,7 +141,7 @@ class Denoiser:
 
     def _as_input(self, tile: Tensor, scale: float) -> Tensor:
         """Convert a tile of raw values to the network's input: float32 RGB on [0, 1], channels last, on the device."""
-        floats = tile.to(self.device, torch.float32).div(scale).expand(-1, 3, -1, -1)
+        floats = tile.to(self.device, torch.float32, copy=True).div_(scale).expand(-1, 3, -1, -1)
         return floats.contiguous(memory_format=torch.channels_last)
 
 

@@ -194,9 +194,7 @@ class ResidualBody(nn.Module):
         features = self.head(picture_and_map)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=False):
-            for (
-                block
-            ) in blocks.children():  # one by one, so that the features before it are freed
+            for block in blocks.children():  # one by one, so that the features before it are freed
                 features = block(features)
             skips.append(features)
             features = down(features)
