@@ -45,13 +45,18 @@ def _timed(model: denoiser.Denoiser, pixels: np.ndarray, bfloat16: bool, rounds:
             network(picture)
 
     bare()  # warms up
-    seconds = []
-    for _ in range(rounds):  # the bare network before and after, as the machine may get slower or faster meanwhile
-        before = [_seconds(bare) for _ in range(3)]
-        whole = _seconds(lambda: model.denoise(pixels)) / pixels[..., 0].size * 1e6
-        seconds.append((median([*before, *(_seconds(bare) for _ in range(3))]) / BARE_SIDE**2 * 1e6, whole))
-    bares, wholes = zip(*seconds, strict=True)
-    return median(bares), median(wholes), median(whole / bare for bare, whole in seconds)
+    photo, rounds_seconds = denoiser.Photo(pixels), []
+    for _ in range(rounds):
+        bares, whole, steps = [_seconds(bare)], 0.0, model.by_tile(photo)
+        more = True
+        while more:  # the bare network after every tile, as the machine may get slower or faster meanwhile
+            started = time.perf_counter()
+            more = next(steps, None) is not None
+            whole += time.perf_counter() - started
+            bares.append(_seconds(bare))
+        rounds_seconds.append((median(bares) / BARE_SIDE**2 * 1e6, whole / (HEIGHT * WIDTH) * 1e6))
+    alone, tiled = zip(*rounds_seconds, strict=True)
+    return median(alone), median(tiled), median(whole / one for one, whole in rounds_seconds)
 
 
 def _seconds(work: Callable[[], object]) -> float:
