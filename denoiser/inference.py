@@ -14,7 +14,8 @@ from torch import Tensor
 from . import metrics, noise
 from .errors import DenoiserError, ImageError
 from .image_io import Photo
-from .tiling import Progress, Steps, drain, tile_by_tile
+from .model import DenoisingAutoencoder
+from .tiling import MOST_PIXELS, Progress, Steps, drain, tile_by_tile
 from .weights import DEFAULT, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
@@ -100,25 +101,16 @@ class Denoiser:
         def restore(tile: Tensor) -> Tensor:
             noisy = self._as_input(tile, scale)
             with self._precision(pixels.dtype):
-                clean = self._model(noisy) if sigma is None else self._at_level(noisy, sigma)
+                clean = self._model(noisy) if sigma is None else denoise_at_level(self._model, noisy, sigma)
             if tile.shape[1] == 1:
                 clean = clean.mean(dim=1, keepdim=True)
-            clean = clean.clamp(0, 1).mul(scale)
-            return clean.to("cpu") if tile.is_floating_point() else clean.round().to("cpu", tile.dtype)
+            clean = clean.clamp(0, 1).mul_(scale)
+            return clean.to("cpu") if tile.is_floating_point() else clean.round_().to("cpu", tile.dtype)
 
-        restored = yield from tile_by_tile(restore, tensor)
+        # Features in bfloat16 take half the memory, so that tiles can be larger.
+        most = MOST_PIXELS * 4 // 3 if self._fast and pixels.dtype == np.uint8 else MOST_PIXELS
+        restored = yield from tile_by_tile(restore, tensor, most_pixels=most)
         return restored[0].expand(channels, -1, -1).permute(1, 2, 0).contiguous().reshape(pixels.shape).numpy()
-
-    def _at_level(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise at a given level, compared with the estimate at each pixel.
-
-        Below the estimate, all noise is predicted and the requested share of it removed, because a network that is told
-        too low a level finds no noise at all. Above the estimate, the network is told the higher level.
-        """
-        estimate = self._model.estimate_sigma(noisy)
-        clean = self._model(noisy, torch.maximum(estimate, sigma))
-        share = (ESTIMATE_MARGIN * sigma / estimate.clamp(min=1e-6)).clamp(max=1)
-        return noisy + share * (clean - noisy)
 
     def estimate_level(self, pixels: np.ndarray) -> float:
         """Estimate the noise level of pixels, as for denoise: the mean over the image, from 0 to 100.
@@ -149,8 +141,20 @@ class Denoiser:
 
     def _as_input(self, tile: Tensor, scale: float) -> Tensor:
         """Convert a tile of raw values to the network's input: float32 RGB on [0, 1], channels last, on the device."""
-        floats = tile.to(self.device, torch.float32).div(scale).expand(-1, 3, -1, -1)
+        floats = tile.to(self.device, torch.float32, copy=True).div_(scale).expand(-1, 3, -1, -1)
         return floats.contiguous(memory_format=torch.channels_last)
+
+
+def denoise_at_level(model: DenoisingAutoencoder, noisy: Tensor, sigma: Tensor) -> Tensor:
+    """Denoise (N, 3, H, W) at a given sigma, broadcastable to (N, 1, H, W), compared with the estimate at each pixel.
+
+    Below the estimate, all noise is predicted and the requested share of it removed, because a network that is told
+    too low a level finds no noise at all. Above the estimate, the network is told the higher level.
+    """
+    estimate = model.estimate_sigma(noisy)
+    clean = model(noisy, torch.maximum(estimate, sigma))
+    share = (ESTIMATE_MARGIN * sigma / estimate.clamp(min=1e-6)).clamp(max=1)
+    return noisy + share * (clean - noisy)
 
 
 def add_noise(photo: Photo, level: float, seed: int = 0) -> Photo:

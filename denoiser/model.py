@@ -173,13 +173,13 @@ class ResidualBody(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         widths = config.widths
+
+        def level(width: int, blocks: int) -> nn.Sequential:
+            return nn.Sequential(*(ResidualBlock(width, config) for _ in range(blocks)))
+
         self.head = nn.Conv2d(4, widths[0], kernel_size=4, stride=2, padding=1)
-        self.encoder = nn.ModuleList(
-            residual_blocks(width, count, config) for width, count in zip(widths, config.encoder_blocks, strict=True)
-        )
-        self.decoder = nn.ModuleList(
-            residual_blocks(width, count, config) for width, count in zip(widths, config.decoder_blocks, strict=False)
-        )
+        self.encoder = nn.ModuleList(level(*shape) for shape in zip(widths, config.encoder_blocks, strict=True))
+        self.decoder = nn.ModuleList(level(*shape) for shape in zip(widths, config.decoder_blocks, strict=False))
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs)
@@ -194,17 +194,20 @@ class ResidualBody(nn.Module):
         features = self.head(picture_and_map)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=False):
-            features = blocks(features)
+            for block in blocks.children():  # one by one, so that the features before it are freed
+                features = block(features)
             skips.append(features)
             features = down(features)
         features = self.encoder[-1](features)
         for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
-            features = blocks(self.join(up(features), skips.pop()))
+            features = self.join(up(features), skips.pop())
+            for block in blocks.children():
+                features = block(features)
         with torch.autocast(features.device.type, enabled=False):  # bfloat16 is too coarse for the noise
             return self.tail(features.to(self.tail.weight.dtype))
 
     def join(self, upward: Tensor, skip: Tensor) -> Tensor:
-        return upward + skip
+        return upward.add_(skip)
 
 
 class ResidualBlock(nn.Module):
@@ -228,11 +231,7 @@ class ResidualBlock(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)][-1]
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.layers(features)
-
-
-def residual_blocks(width: int, count: int, config: ModelConfig) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(width, config) for _ in range(count)))
+        return self.layers(features).add_(features)
 
 
 def initialize_kaiming(module: nn.Module, negative_slope: float) -> None:

@@ -6,13 +6,16 @@ clipped nor rounded. sigma is a standard deviation on the same scale, and `level
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 LEVEL_SCALE = 255.0
+Level = TypeVar("Level", float, Tensor)
 
 
-def sigma_from_level(level: float) -> float:
+def sigma_from_level(level: Level) -> Level:
     """Convert a noise level on the 0-255 scale to a standard deviation on [0, 1]."""
     return level / LEVEL_SCALE
 

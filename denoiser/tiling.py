@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from itertools import product
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-TILE = 1024  # side of the part of the result that one tile covers, in pixels
+TILE = 2304  # longest side of the part of the result that one tile covers, in pixels
+MOST_PIXELS = 3_600_000  # of a tile with its context; the default network takes 0.9 GB for them in float32
 OVERLAP = 96  # context on each side in pixels; anything further away changes the networks' output by less than 1/255
 ALIGNMENT = 16  # tiles start at multiples of this, where strided convolutions sample as on the whole image
 
 Progress = Callable[[int, int], None]  # called with (tiles done, tiles in all)
 Result = TypeVar("Result")
 Steps = Generator[tuple[int, int], None, Result]  # yields (tiles done, tiles in all) after each tile; returns a result
+
+Spans = list[tuple[int, int]]  # (start, end), without gaps
 
 
 def tiled(
@@ -45,12 +49,19 @@ def drain(steps: Steps[Result], on_progress: Progress | None = None) -> Result:
 
 
 def tile_by_tile(
-    fn: Callable[[Tensor], Tensor], pixels: Tensor, tile: int = TILE, overlap: int = OVERLAP
+    fn: Callable[[Tensor], Tensor],
+    pixels: Tensor,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    most_pixels: int = MOST_PIXELS,
 ) -> Steps[Tensor]:
-    """Do the same as `tiled`, as a generator that can be closed between two tiles and resumed in any thread."""
+    """Do the same as `tiled`, as a generator that can be closed between two tiles and resumed in any thread.
+
+    most_pixels bounds the memory: no tile with its context is larger.
+    """
     assert tile > 0 and tile % ALIGNMENT == 0 and overlap >= 0 and overlap % ALIGNMENT == 0
     height, width = pixels.shape[-2:]
-    windows = [(rows, columns) for rows in _spans(height, tile) for columns in _spans(width, tile)]
+    windows = list(product(*_grid(height, width, tile, overlap, most_pixels)))
     result: Tensor | None = None
     for done, ((top, bottom), (left, right)) in enumerate(windows, start=1):
         first_row, first_column = max(0, top - overlap), max(0, left - overlap)
@@ -67,8 +78,23 @@ def tile_by_tile(
     return result
 
 
-def _spans(length: int, tile: int) -> list[tuple[int, int]]:
-    """Split a side into even, aligned spans no longer than a tile, so that the last one is not a sliver."""
-    count = -(-length // tile)
-    step = -(-length // (count * ALIGNMENT)) * ALIGNMENT
+def _grid(height: int, width: int, tile: int, overlap: int, most_pixels: int) -> tuple[Spans, Spans]:
+    """Return the spans of rows and of columns with the least context in all."""
+    fewest = [-(-side // tile) for side in (height, width)]
+    best: tuple[int, ...] = ()
+    for rows, columns in product(*(range(count, 2 * count + 1) for count in fewest)):
+        sides = [_step(side, count) + overlap * min(count - 1, 2) for side, count in ((height, rows), (width, columns))]
+        computed = (height + 2 * overlap * (rows - 1)) * (width + 2 * overlap * (columns - 1))
+        if sides[0] * sides[1] <= most_pixels and (not best or computed < best[0]):
+            best = (computed, rows, columns)
+    return _spans(height, best[1]), _spans(width, best[2])
+
+
+def _step(length: int, count: int) -> int:
+    """Return the length of spans that split a side into at most `count` even, aligned ones."""
+    return -(-length // (count * ALIGNMENT)) * ALIGNMENT
+
+
+def _spans(length: int, count: int) -> Spans:
+    step = _step(length, count)
     return [(start, min(start + step, length)) for start in range(0, length, step)]

@@ -25,6 +25,7 @@ HOMES = {
         "train/data/hub_dataset.py",
     },
     "datasets": {"train/data/hub_dataset.py"},
+    **{library: {"train/publish/export.py"} for library in ("onnx", "onnxruntime", "onnxscript")},
 }
 # app.py -> denoiser <- train
 FORBIDDEN = {"app.py": {"train", "torch"}, "denoiser": {"app", "train"}, "train": {"app", "gradio"}}

@@ -25,7 +25,8 @@ def test_the_pins_are_those_of_the_requirements():
     everything = pins((ROOT / "requirements.txt").read_text().splitlines())
     assert pins(project["dependencies"]) | pins(project["optional-dependencies"]["page"]) == everything
     development = pins((ROOT / "requirements-dev.txt").read_text().splitlines())
-    assert pins(project["optional-dependencies"]["train"]) <= development
+    for extra in ("train", "export"):
+        assert pins(project["optional-dependencies"][extra]) <= development
 
 
 def test_the_version_is_the_same_everywhere():

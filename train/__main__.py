@@ -1,4 +1,4 @@
-"""python -m train fit | evaluate | compare | benchmark | push | experiment"""
+"""python -m train fit | evaluate | compare | benchmark | export | push | experiment"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from denoiser import MAX_LEVEL, DenoiserError, Photo, load, open_image, save_image
 from denoiser.errors import printable
 from denoiser.metrics import SSIM_WINDOW
-from denoiser.weights import DEFAULT, bundled_names, model_folder
+from denoiser.weights import DEFAULT, bundled_names, load_weights, model_folder
 
 from .config import ConfigError
 from .data.photo_files import photos_below, read_photos, rgb8
@@ -22,12 +22,15 @@ from .flags import add_flags, config_from_flags
 from .lab.experiments import VARIANTS, experiment, outcomes_table
 from .lab.training_speed import training_speed
 from .measure.benchmark import benchmark, costs_table
+from .measure.big_photo import big_photo
 from .measure.chart import draw_chart
 from .measure.compare import compare
 from .measure.evaluate import load_pairs, measure, measure_exponential, measure_pairs
 from .measure.results import EXPONENTIAL, LEVELS, PROTOCOLS, fingerprint, markdown_table
-from .publish.card import save_results
-from .publish.push import CHECKOUT, files_to_push, push, push_space, space_files
+from .publish.card import name_of, save_results
+from .publish.dtmodel import EXTENSION, dtmodel, model_id
+from .publish.export import export, write_file
+from .publish.push import contents_to_push, push, push_space, space_contents
 from .recipes import RECIPES
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -43,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_evaluate(commands)
     add_lab(commands)
     add_compare(commands)
+    add_export(commands)
     add_push(commands)
 
     options = parser.parse_args(arguments)
@@ -111,6 +115,9 @@ def add_lab(commands: Commands) -> None:
     timing.add_argument(
         "--training", action="store_true", help="compare the speed of training steps with a bare training loop instead"
     )
+    timing.add_argument(
+        "--big-photo", action="store_true", help="compare a photo of 24 megapixels with the bare network instead"
+    )
     timing.add_argument("--chart", type=Path, help="also plot PSNR against time to this .png or .svg file")
     timing.set_defaults(run=run_benchmark)
 
@@ -124,6 +131,20 @@ def add_compare(commands: Commands) -> None:
     comparing.add_argument("--model", nargs="+", default=[DEFAULT], help=f"one or more, a column each: {MODELS}")
     comparing.add_argument("-o", "--output", type=Path, required=True, help="image file to write")
     comparing.set_defaults(run=run_compare)
+
+
+def add_export(commands: Commands) -> None:
+    """Add the command `export`."""
+    exporting = commands.add_parser("export", help="write a network as an ONNX file, for programs without PyTorch")
+    exporting.add_argument("model", nargs="?", default=DEFAULT, help=MODELS)
+    exporting.add_argument("--revision", help="branch, tag or commit of the Hub repository")
+    exporting.add_argument("--half", action="store_true", help="store and compute in float16, for GPUs")
+    exporting.add_argument("--steerable", action="store_true", help="add a second input, the noise level")
+    exporting.add_argument("--darktable", action="store_true", help="write a .dtmodel, which darktable imports")
+    exporting.add_argument(
+        "-o", "--output", type=Path, help="file to write (default: model.onnx, or photo-denoiser.dtmodel)"
+    )
+    exporting.set_defaults(run=run_export)
 
 
 def add_push(commands: Commands) -> None:
@@ -142,6 +163,9 @@ def add_push(commands: Commands) -> None:
     pushing.add_argument("--revision", help="branch to commit to, created if missing (default: main)")
     pushing.add_argument("--tag", help="also tag the commit, such as v1")
     pushing.add_argument("--create-pr", action="store_true", help="open a pull request instead of committing")
+    pushing.add_argument(
+        "--onnx", action="store_true", help="also push the model as onnx/model.onnx and as a .dtmodel for darktable"
+    )
     pushing.add_argument("--dry-run", action="store_true", help="list the files without sending them")
     pushing.set_defaults(run=run_push)
 
@@ -212,6 +236,9 @@ def run_benchmark(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
         print(training_speed(RECIPES[DEFAULT], options.rounds))
         return
+    if options.big_photo:
+        print(big_photo(options.rounds, options.threads))
+        return
     costs = benchmark(options.side, options.rounds, options.threads)
     print(costs_table(costs))
     if options.chart:
@@ -229,23 +256,37 @@ def run_compare(options: argparse.Namespace) -> None:
     )
 
 
+def run_export(options: argparse.Namespace) -> None:
+    if options.darktable and options.steerable:
+        raise ConfigError("darktable runs blind networks and mixes by itself: leave out --steerable")
+    weights, name = load_weights(options.model, options.revision), name_of(options.model)
+    data, file = export(weights, name, options.half, options.steerable), "model.onnx"
+    if options.darktable:
+        data, file = dtmodel(weights, name, data), model_id(name) + EXTENSION
+    target: Path = options.output or Path(file)
+    write_file(target, data)
+    print(f"{target}: {len(data) / 1e6:.1f} MB, within the tolerance of PyTorch in ONNX Runtime at three sizes")
+
+
 def run_push(options: argparse.Namespace) -> None:
     if (options.folder is None) == (options.space is None) or not (options.repo or options.space):
         raise ConfigError("push takes a model folder and --repo user/name, or --space user/space without a folder")
-    if options.space and (options.revision or options.tag or options.create_pr):
-        raise ConfigError("a Space runs its main branch: --revision, --tag and --create-pr only apply to models")
+    if options.space and (options.revision or options.tag or options.create_pr or options.onnx):
+        raise ConfigError("a Space runs its main branch: --revision, --tag, --create-pr and --onnx are for models only")
     if options.create_pr and (options.revision or options.tag):
         raise ConfigError("a pull request goes to main and can't be tagged yet: leave out --revision and --tag")
     if options.dry_run:
-        paths = space_files() if options.space else files_to_push(options.folder)
-        for path in paths:
-            print(f"{path.stat().st_size:>12,}  {path.relative_to(CHECKOUT) if options.space else path.name}")
-        print(f"{len(paths)} files would go to {options.space or options.repo}; nothing was sent")
+        contents = space_contents() if options.space else contents_to_push(options.folder, options.onnx)
+        for name, content in contents.items():
+            size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            print(f"{size:>12,}  {name}")
+        print(f"{len(contents)} files would go to {options.space or options.repo}; nothing was sent")
         return
     if options.space:
         pushed = push_space(options.space, options.private, options.repo)
     else:
-        pushed = push(options.folder, options.repo, options.private, options.revision, options.tag, options.create_pr)
+        where = (options.repo, options.private, options.revision, options.tag, options.create_pr)
+        pushed = push(options.folder, *where, onnx=options.onnx)
     print(f"{pushed.url}\ncommit {pushed.commit}")
 
 

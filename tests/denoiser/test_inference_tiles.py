@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("float32_on_any_machine")
 
 # Progress
 
-WIDE = np.full((4, 3000), 128, np.uint8)  # three tiles
+WIDE = np.full((4, 6000), 128, np.uint8)  # three tiles
 
 
 def test_progress_counts_the_tiles(model):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from denoiser.tiling import ALIGNMENT, OVERLAP, TILE, tiled
+from denoiser.tiling import ALIGNMENT, MOST_PIXELS, OVERLAP, TILE, tiled
 
 # Smaller than a tile, a tile, one pixel more, primes, several tiles and one pixel less, for a tile of 32.
 SIZES = [(1, 1), (1, 70), (31, 32), (32, 32), (33, 32), (32, 33), (37, 101), (64, 96), (63, 97), (131, 89)]
@@ -128,6 +128,13 @@ def test_the_result_is_new_memory():
 def test_a_view_of_mirrored_channels_is_read_as_it_looks():
     pixels = values(1, 40, 50, 3).permute(0, 3, 1, 2).flip(1)
     assert torch.equal(tiled(lambda tile: tile, pixels, 32, 16), pixels)
+
+
+@pytest.mark.parametrize("size", [(4000, 6000), (6000, 4000), (4243, 5657), (3000, 4000), (20, 30000)], ids=str)
+def test_no_tile_is_too_large_and_the_context_of_all_is_less_than_a_fifth_of_a_big_photo(size):
+    seen = []
+    tiled(lambda tile: seen.append(tile.shape[-2:].numel()) or tile, torch.zeros(1, 1, *size, dtype=torch.uint8))
+    assert max(seen) <= MOST_PIXELS and sum(seen) < 1.17 * size[0] * size[1]
 
 
 def test_the_defaults_are_aligned():

@@ -34,6 +34,26 @@ DATA_TERMS = {
     "wallpapers of free desktops: CC0, Unsplash or Pexels Licence)",
     "synthetic": "dead leaves pictures drawn by this project, free of any terms",
 }
+ONNX_USE = """\
+### Without PyTorch
+`onnx/model.onnx` takes and returns sRGB on [0, 1], planar, of any height and width. With ONNX Runtime and Pillow:
+
+```python
+import numpy as np
+import onnxruntime
+from huggingface_hub import hf_hub_download
+from PIL import Image
+
+session = onnxruntime.InferenceSession(hf_hub_download("user/name", "onnx/model.onnx"))
+noisy = np.asarray(Image.open("noisy.jpg").convert("RGB"), np.float32) / 255
+planes = noisy.transpose(2, 0, 1)[None]  # 1×3×H×W
+[clean] = session.run(["output"], {"input": planes})
+Image.fromarray((255 * clean[0].transpose(1, 2, 0)).round().astype(np.uint8)).save("clean.png")
+```
+
+darktable 5.6 imports the `.dtmodel` in its AI preferences, by "import from file".
+
+"""
 GAUSSIAN_LIMITS = """\
 Trained only on Gaussian noise. Camera noise depends on brightness and is smoothed by software, so it is often taken for
 texture and left in; set the noise level by hand if Auto does too little."""
@@ -78,14 +98,20 @@ def name_of(folder: str | Path) -> str:
 
 def write_card(folder: str | Path) -> None:
     """Write the model card from config.json and results.json."""
+    Path(folder, CARD_FILE).write_text(card_of(folder), encoding="utf-8")
+
+
+def card_of(folder: str | Path, exported: bool = False) -> str:
+    """Return the model card of a folder; it shows how to use the ONNX export if there is one beside the weights."""
     folder = Path(folder)
-    weights = load_weights(folder)
     pictures = [f"![{text}]({name})" for name, text in PICTURES.items() if (folder / name).is_file()]
-    card = card_text(name_of(folder), weights, fingerprint(folder), read_results(folder), pictures)
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    results = read_results(folder)
+    return card_text(name_of(folder), load_weights(folder), fingerprint(folder), results, pictures, exported)
 
 
-def card_text(name: str, weights: Weights, sha256: str, results: list[Result], pictures: list[str]) -> str:
+def card_text(
+    name: str, weights: Weights, sha256: str, results: list[Result], pictures: list[str], exported: bool = False
+) -> str:
     """Format the model card for the Hub: metadata with every result, then text for people."""
     training = weights.training
     metadata = ModelCardData(
@@ -120,7 +146,7 @@ denoiser.save_image(model(denoiser.open_image("noisy.jpg")), "clean.png")
 ```
 In the shell: `python -m denoiser noisy.jpg -o clean.png --model user/name`
 
-## Measured
+{ONNX_USE if exported else ""}## Measured
 Gaussian noise of the given level (σ on the 0–255 scale), PSNR in dB; blind unless a row says "told the level".
 "unclipped" is the protocol of the literature, "8-bit" the same noise clipped and rounded as in a file; "real" is camera
 noise, measured against the mean of many shots. Printed by `python -m train evaluate`.
@@ -133,11 +159,11 @@ These results are for the `{WEIGHTS_FILE}` with the SHA-256 `{sha256}`.
 {_training_text(training)}
 
 ## Limits
-{CAMERA_LIMITS if _saw_cameras(training) else GAUSSIAN_LIMITS}
+{limits_text(training)}
 
 ## Licence
 The licence of the weights: {weights.license or "not recorded"}. The licence of the code: apache-2.0.
-{_terms_text(training)}
+{terms_text(training)}
 """
 
 
@@ -193,7 +219,13 @@ def _epochs(training: dict[str, Any]) -> str:
     return f" That is {training['crops'] / 200:.1f} of the 150 epochs of the reference's recipe."
 
 
-def _terms_text(training: dict[str, Any]) -> str:
+def limits_text(training: dict[str, Any]) -> str:
+    """Return what the network can't do, by the noise that it was trained on."""
+    return CAMERA_LIMITS if _saw_cameras(training) else GAUSSIAN_LIMITS
+
+
+def terms_text(training: dict[str, Any]) -> str:
+    """Return a sentence that names the training data and their terms."""
     if not training:
         return "Their training data is not recorded."
     sources = [DATA_TERMS.get(source, _unknown_terms(source)) for source in training["data"]]

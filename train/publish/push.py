@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi, RepoCard
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 
@@ -16,8 +16,11 @@ from denoiser.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 
 from ..config import ConfigError
 from ..measure.results import RESULTS_FILE
-from .card import CARD_FILE, PICTURES, name_of, stale_files, write_card
+from .card import CARD_FILE, PICTURES, card_of, name_of, stale_files, write_card
+from .dtmodel import EXTENSION, dtmodel, model_id
+from .export import export
 
+ONNX_FILE = "onnx/model.onnx"  # where the Hub's other libraries look for it
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, RESULTS_FILE)
 CHECKOUT = Path(__file__).resolve().parents[2]
 SPACE_CARD = "README.md"
@@ -50,6 +53,21 @@ def files_to_push(folder: str | Path) -> list[Path]:
     return [folder / name for name in (*FILES, *PICTURES) if (folder / name).is_file()]
 
 
+def contents_to_push(folder: str | Path, onnx: bool = False) -> dict[str, Path | bytes]:
+    """Return what goes to the Hub by the name it has there, with `onnx` including the exports and a card that shows it.
+
+    Raises the errors of files_to_push and export.
+    """
+    contents: dict[str, Path | bytes] = {path.name: path for path in files_to_push(folder)}
+    if onnx:
+        name, weights = name_of(folder), load_weights(folder)
+        exported = export(weights, name)
+        contents[CARD_FILE] = card_of(folder, exported=True).encode()
+        contents[ONNX_FILE] = exported
+        contents[model_id(name) + EXTENSION] = dtmodel(weights, name, exported)
+    return contents
+
+
 def push(
     folder: str | Path,
     repo: str,
@@ -57,23 +75,30 @@ def push(
     revision: str | None = None,
     tag: str | None = None,
     create_pr: bool = False,
+    onnx: bool = False,
 ) -> Pushed:
     """Push a model folder to the Hub in one commit, creating the repository and the branch `revision` if needed.
 
+    With `onnx`, the weights' exports go along; without, those of an earlier push are removed, as they may be of other
+    weights.
     Unchanged files make no new commit. The token is that of the Hub client: HF_TOKEN or `hf auth login`. Raises
-    WeightsError if the folder can't be loaded, ConfigError if its card or results belong to other weights, or if the
-    Hub refuses or can't be reached.
+    WeightsError if the folder can't be loaded, ConfigError if its card or results belong to other weights, if they
+    can't be exported, or if the Hub refuses or can't be reached.
     """
-    names = [path.name for path in files_to_push(folder)]
+    contents = contents_to_push(folder, onnx)
     api = HfApi()
     with plain_refusals(repo):
         api.create_repo(repo, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo,
-            folder_path=folder,
-            allow_patterns=names,
+        there = api.list_repo_files(repo, revision=revision)
+        exports = [path for path in there if path == ONNX_FILE or path.endswith(EXTENSION)]
+        commit = api.create_commit(
+            repo,
+            [
+                *(CommitOperationAdd(path, content) for path, content in contents.items()),
+                *(CommitOperationDelete(path) for path in exports if path not in contents),
+            ],
             revision=revision,
             create_pr=create_pr,
             commit_message=f"Add {name_of(folder)}",
@@ -83,15 +108,15 @@ def push(
     return Pushed(commit.pr_url or commit.commit_url, commit.oid)
 
 
-def space_files() -> list[Path]:
-    """Return the files of this checkout that go to a Space."""
+def space_contents() -> dict[str, Path | bytes]:
+    """Return the files of this checkout that go to a Space, by the name they have there."""
     found = filter_repo_objects(
         sorted(CHECKOUT.glob("[!.]*/**/*")) + sorted(CHECKOUT.glob("*")),
         allow_patterns=list(SPACE_FILES),
         ignore_patterns=["**/__pycache__/**"],
         key=lambda path: path.relative_to(CHECKOUT).as_posix(),
     )
-    return [path for path in found if path.is_file()]
+    return {path.relative_to(CHECKOUT).as_posix(): path for path in found if path.is_file()}
 
 
 def push_space(space: str, private: bool = False, model: str | None = None) -> Pushed:
@@ -101,7 +126,7 @@ def push_space(space: str, private: bool = False, model: str | None = None) -> P
     does.
     """
     api = HfApi()
-    files: dict[str, Path | bytes] = {path.relative_to(CHECKOUT).as_posix(): path for path in space_files()}
+    files = space_contents()
     files[SPACE_CARD] = space_card(f"{api.endpoint}/spaces/{space}", model).encode()
     with plain_refusals(space):
         api.create_repo(space, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)

@@ -192,6 +192,28 @@ def test_a_dry_run_shows_what_would_go_and_sends_nothing(hub, folder, capsys):
     assert set(hub.repos["tester/tiny"].commits[-1].files) - {".gitattributes"} == set(FILES)
 
 
+def test_with_its_exports_they_go_in_the_same_commit_and_the_card_s_lines_use_them(hub, folder, monkeypatch, capsys):
+    """The lines for ONNX Runtime, word for word but for the name of the repository."""
+    assert main(["push", str(folder), "--repo", "tester/tiny", "--onnx"]) == 0
+    commits = hub.repos["tester/tiny"].commits
+    files, count = commits[-1].files, len(commits)
+    exports = {"onnx/model.onnx", "photo-denoiser-tiny.dtmodel"}
+    assert exports | set(FILES) == set(files) - {".gitattributes"}
+    lines = files["README.md"].decode().split("### Without PyTorch")[1].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder.parent)
+    pixels = np.random.default_rng(0).integers(0, 256, (33, 21, 3), dtype=np.uint8)
+    denoiser.save_image(denoiser.Photo(pixels), "noisy.jpg")
+    exec(lines.replace("user/name", "tester/tiny"), {})
+    noisy = denoiser.open_image("noisy.jpg").pixels.astype(np.float32) / 255
+    expected = 255 * denoiser.load(folder).denoise(noisy)
+    assert np.abs(denoiser.open_image("clean.png").pixels - expected).max() <= 1
+    assert "Without PyTorch" not in (folder / "README.md").read_text(encoding="utf-8")
+
+    push(folder, "tester/tiny")  # of other weights they would be by now
+    assert len(commits) == count + 1 and not exports & set(commits[-1].files)
+    assert b"Without PyTorch" not in commits[-1].files["README.md"]
+
+
 def test_a_card_that_the_hub_finds_wrong_is_not_committed(hub, folder):
     hub.fail("POST /api/validate-yaml", 400)
     with pytest.raises(ConfigError, match="tester/tiny"):
@@ -216,6 +238,7 @@ def test_a_refused_commit_gets_one_sentence_and_the_next_push_goes_through(hub, 
         ["--repo", "user/name"],
         ["weights/base", "--space", "user/space"],
         ["--space", "user/space", "--tag", "v1"],
+        ["--space", "user/space", "--onnx"],
         ["weights/base", "--repo", "user/name", "--create-pr", "--revision", "branch"],
     ],
 )
