@@ -12,7 +12,7 @@ from denoiser.model import DenoisingAutoencoder
 
 from ..config import TrainConfig
 
-ESTIMATOR_WEIGHT = 0.1  # only balances gradient clipping: the two networks share no parameters
+ESTIMATOR_WEIGHT = 0.1  # relative to the pixel loss; low, so that a wrong estimate counts mostly by the harm it does
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 ESTIMATE_FLOOR = 2 / 255  # the same for the estimator's errors: lower levels are barely visible
 CHARBONNIER_EPSILON = 1e-3  # smaller errors count squared (Charbonnier et al. 1994)
@@ -47,8 +47,9 @@ def training_loss(
 
     Crops where `told` is true are denoised with the noise level map `given` (default: sigma, the true one), so that the
     network obeys it; the others with the estimate, so that the network tolerates the estimator's errors. The estimator
-    learns only from the true level. A colour shift too small to matter in a pixel shows in the whole picture, so
-    drift_weight can make it count.
+    learns from the true level, and from those other crops: where texture can't be told from noise, the level that
+    restores a crop best is lower than the likeliest one. A colour shift too small to matter in a pixel shows in the
+    whole picture, so drift_weight can make it count.
     """
     pixel_loss = PIXEL_LOSSES[config.loss]
     level = sigma.mean(dim=(1, 2, 3), keepdim=True)
@@ -62,11 +63,12 @@ def training_loss(
     estimator_loss = quantile_loss(estimate, sigma, config.estimate_quantile)
     if config.estimator_only:
         return estimator_loss, noisy
-    restored = model(noisy, torch.where(told, sigma if given is None else given, estimate.detach()))
+    restored = model(noisy, torch.where(told, sigma if given is None else given, estimate))
     error = restored - clean
     denoising_loss = (weight * pixel_loss(error)).mean()
     drift_loss = (weight * pixel_loss(error.mean(dim=(2, 3), keepdim=True))).mean()
-    return denoising_loss + config.drift_weight * drift_loss + ESTIMATOR_WEIGHT * estimator_loss, restored
+    estimator_weight = ESTIMATOR_WEIGHT * denoising_loss.detach()
+    return denoising_loss + config.drift_weight * drift_loss + estimator_weight * estimator_loss, restored
 
 
 def quantile_loss(estimate: Tensor, sigma: Tensor, quantile: float) -> Tensor:

@@ -42,15 +42,29 @@ def test_told_crops_are_restored_with_the_true_level(batch):
     assert torch.equal(restored[0], noisy[0])  # told that there is no noise
 
 
-def test_the_estimator_learns_only_from_the_true_level(batch):
+def test_the_estimator_learns_from_the_true_level_and_from_crops_restored_with_its_estimate(batch):
     clean, noisy, sigma = batch
     model = trained_model()
-    first, other = (
-        gradients(model.estimator, model, target, noisy, sigma, everything(False), toy())
-        for target in (clean, 1 - clean)
-    )
-    assert_same(first, other)
-    assert any((gradient != 0).any() for gradient in first)
+
+    def learnt(told, target=clean, level=sigma):
+        found = gradients(model.estimator, model, target, noisy, level, everything(told), toy(), sigma)
+        return F.normalize(torch.cat([gradient.flatten() for gradient in found]), dim=0)
+
+    assert not torch.allclose(learnt(told=True), learnt(told=True, level=2 * sigma), atol=1e-3)
+    torch.testing.assert_close(learnt(told=True), learnt(told=True, target=1 - clean))
+    assert not torch.allclose(learnt(told=False), learnt(told=False, target=1 - clean), atol=1e-3)
+
+
+def test_the_estimator_counts_for_the_same_share_of_every_pixel_loss(batch, monkeypatch):
+    clean, noisy, sigma = batch
+    model, shares = trained_model(), []
+    for name in ("l1", "mse"):
+        config, losses = toy(loss=name, balance_levels=False, drift_weight=0.0), []
+        for weight in (0.0, 0.1):
+            monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", weight)
+            losses.append(training_loss(model, clean, noisy, sigma, everything(True), config)[0].item())
+        shares.append(losses[1] / losses[0])
+    assert shares[0] > 1 and shares[0] == pytest.approx(shares[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.7])
