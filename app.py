@@ -22,20 +22,20 @@ from starlette.middleware import Middleware
 
 import denoiser
 from denoiser import Denoiser, DenoiserError, WeightsError
-from denoiser.page.batch import many_tab
 from denoiser.page.callbacks import Service
+from denoiser.page.clean_tab import clean_tab
 from denoiser.page.display import escape_markdown
 from denoiser.page.endpoints import add_endpoints
 from denoiser.page.limits import MAX_FILE_BYTES, Limits, enforce_limits
-from denoiser.page.tabs import clean_tab, noisy_tab
+from denoiser.page.many_tab import many_tab
+from denoiser.page.noisy_tab import noisy_tab
 from denoiser.page.theme import CSS, SCRIPT, THEME
 from denoiser.page.uploads import claim_folder, keep_seconds, room, sweep, sweep_seconds
 from denoiser.weights import Weights, load_weights
 
 TITLE = "Photo denoiser"
 INTRO = (
-    "Upload a noisy photo and get a clean one back. No settings needed. Your photos are processed on this server and "
-    "deleted after {}."
+    "Removes the noise from your photo. No settings needed. Photos are processed on this server and deleted after {}."
 )
 MAX_WAITING = 32  # requests in Gradio's own queue, which is almost always empty; further ones are refused
 MAX_SESSIONS = 256  # visitors whose settings are remembered, at up to some megabytes each
@@ -87,11 +87,11 @@ def build_page(model: Denoiser, notice: str) -> gr.Blocks:
     service = Service()
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\n{INTRO.format(duration(keep))}")
-        with gr.Tab("My photo is noisy"):
-            noisy_tab(model, service)
+        with gr.Tab("One photo"):
+            noisy_tab(page, model, service)
         with gr.Tab("Many photos"):
             many_tab(model, service)
-        with gr.Tab("Try it on a clean photo"):
+        with gr.Tab("Test it"):
             clean_tab(model, service)
         gr.Markdown(escape_markdown(notice), elem_id="notice")
         add_endpoints(model, service)

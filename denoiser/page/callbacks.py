@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from denoiser import Denoiser, DenoiserError, ImageError, Photo
 from denoiser.image_io import image_size
 
 from .result_cache import ResultCache
-from .scheduler import Scheduler
+from .scheduler import NewestRuns, RunStopped, Scheduler
 from .uploads import photo_file
 
 try:
@@ -29,6 +29,7 @@ except ImportError:
         return function
 
 
+Callback = Callable[..., AsyncGenerator[Any, None]]  # of Gradio
 SKIP = gr.skip()
 MAX_PHOTO_BYTES = 400_000_000  # in memory: 100 megapixels with transparency, at 8 bits per channel
 BIG_BYTES = 200_000_000  # a cached result above this size is processed in the network's thread
@@ -66,7 +67,7 @@ def errors_for_visitors() -> Iterator[None]:
 
 def photo_callback(
     scheduler: Scheduler, work: Callable[..., Generator[Any, None, Any]], nothing_new: Any = SKIP
-) -> Callable[..., AsyncIterator[Any]]:
+) -> Callback:
     """Turn `work`, a generator function, into a Gradio callback that runs it when the visitor's turn comes.
 
     work is called with the path of the photo and the remaining arguments. It stops at its next step when the visitor
@@ -74,7 +75,7 @@ def photo_callback(
     """
 
     @functools.wraps(work)
-    async def callback(photo: Any, *arguments: Any) -> AsyncIterator[Any]:
+    async def callback(photo: Any, *arguments: Any, stopped: asyncio.Event | None = None) -> AsyncGenerator[Any, None]:
         def on_wait(others: int) -> None:
             for progress in arguments:
                 if isinstance(progress, gr.Progress):
@@ -83,11 +84,68 @@ def photo_callback(
         with errors_for_visitors():
             file, pixels = await asyncio.to_thread(find_upload, photo)
             steps = contextlib.aclosing(scheduler.steps(work(file, *arguments)))
-            async with scheduler.turn(pixels, on_wait), steps as updates:
+            async with scheduler.turn(pixels, on_wait, stopped), steps as updates:
                 async for update in updates:
                     yield nothing_new if update is None else update
 
     return callback
+
+
+def newest_run_callback(
+    scheduler: Scheduler,
+    newest: NewestRuns,
+    work: Callable[..., Generator[Any, None, Any]],
+    cleared: Callable[[], Any] | None = None,
+) -> Callback:
+    """Turn `work` into a Gradio callback as photo_callback does; each run stops the one before it in the same tab.
+
+    So no result is ever shown beside another photo. `cleared` returns the updates that empty the page, which come
+    first; None leaves what is shown.
+    """
+    inner = photo_callback(scheduler, work)
+
+    @functools.wraps(work)
+    async def callback(photo: Any, *arguments: Any) -> AsyncGenerator[Any, None]:
+        with newest.run() as stopped:
+            if cleared is not None:
+                yield cleared()
+            with contextlib.suppress(RunStopped):
+                async with contextlib.aclosing(inner(photo, *arguments, stopped=stopped)) as updates:
+                    async for update in updates:
+                        if stopped.is_set():
+                            break
+                        yield update
+            if stopped.is_set():
+                yield SKIP  # Gradio sends the last item twice
+
+    return callback
+
+
+def by_index(callback: Callable[..., AsyncGenerator[Any, None]], paths: list[str]) -> Callback:
+    """Let a callback that takes the path of a photo take an index into `paths` instead."""
+
+    @functools.wraps(callback)
+    async def chosen(index: int, *arguments: Any) -> AsyncGenerator[Any, None]:
+        async with contextlib.aclosing(callback(paths[index], *arguments)) as updates:
+            async for update in updates:
+                yield update
+
+    return chosen
+
+
+def if_chosen(callback: Callback) -> Callback:
+    """Let a callback that takes the path of a photo do nothing, rather than complain, while there is no photo."""
+
+    @functools.wraps(callback)
+    async def chosen(photo: str | None, *arguments: Any) -> AsyncGenerator[Any, None]:
+        if photo is None:
+            yield SKIP
+            return
+        async with contextlib.aclosing(callback(photo, *arguments)) as updates:
+            async for update in updates:
+                yield update
+
+    return chosen
 
 
 def result_callback(service: Service, function: Callable) -> Callable:

@@ -11,7 +11,8 @@ import denoiser
 from denoiser import Denoiser
 
 from .callbacks import NETWORK, Service, network_runner, open_photo, photo_callback, report_progress
-from .display import result_path, write_photo
+from .display import result_name, write_photo
+from .uploads import own_folder
 
 
 def add_endpoints(model: Denoiser, service: Service) -> None:
@@ -31,7 +32,7 @@ def add_endpoints(model: Denoiser, service: Service) -> None:
         """
         noisy = open_photo(photo)
         result = yield from report_progress(network(noisy, level, estimate=False))
-        yield gr.FileData(path=str(write_photo(result.clean, result_path(photo, "denoised"))))
+        yield gr.FileData(path=str(write_photo(result.clean, own_folder() / result_name(photo, "denoised"))))
 
     def estimate_noise(photo: gr.FileData) -> float:  # type: ignore[misc]  # the type of what it yields last
         """Estimate how strong the noise in a photo is: its standard deviation on the 0-255 scale.
@@ -51,7 +52,7 @@ def add_endpoints(model: Denoiser, service: Service) -> None:
             seed: the same seed gives the same noise
         """
         noisy = denoiser.add_noise(open_photo(photo), level, seed)
-        yield gr.FileData(path=str(write_photo(noisy, result_path(photo, "noisy"))))
+        yield gr.FileData(path=str(write_photo(noisy, own_folder() / result_name(photo, "noisy"))))
 
     endpoints: tuple[Callable[..., Any], ...] = (denoise, estimate_noise, add_noise)
     for endpoint in endpoints:

@@ -1,6 +1,6 @@
-// Adds what Gradio leaves out. The before/after divider can't be reached without a mouse, so it gets a role, a name,
-// keyboard focus and arrow keys. Examples are named after their files. At actual size, the picture can be dragged, or
-// moved with Shift and the arrow keys.
+// Adds what Gradio leaves out. Photos can be dropped and pasted anywhere. The before/after divider can't be reached
+// without a mouse, so it gets a role, a name, keyboard focus and arrow keys. Examples are named after their files. At
+// actual size, the picture can be dragged, or moved with Shift and the arrow keys. A slider can be released by key.
 
 // Move the divider of a before/after slider by `step` pixels.
 const moveDivider = (divider, step) => {
@@ -22,8 +22,9 @@ const pan = (frame, right, down) => {
     const place = parseFloat(frame.style.getPropertyValue(axis) || '50') - (hidden > 0 ? 100 * by / hidden : 0);
     frame.style.setProperty(axis, Math.min(100, Math.max(0, place)) + '%');
   };
-  move('--pan-x', right, image.naturalWidth - image.clientWidth);
-  move('--pan-y', down, image.naturalHeight - image.clientHeight);
+  const pixel = 1 / window.devicePixelRatio;
+  move('--pan-x', right, image.naturalWidth * pixel - frame.clientWidth);
+  move('--pan-y', down, image.naturalHeight * pixel - frame.clientHeight);
 };
 
 const ARROW_KEYS = {ArrowLeft: [-20, 0], ArrowRight: [20, 0], ArrowUp: [0, -20], ArrowDown: [0, 20]};
@@ -65,6 +66,72 @@ window.showResult = async () => {
   scroll();
   await Promise.all([...document.querySelectorAll('#result img')].map(image => image.decode().catch(() => {})));
   scroll();
+};
+
+// Give dropped or pasted files to the upload of the tab that is open.
+const takeFiles = files => {
+  const input = [...document.querySelectorAll('input:has(+ .upload), #uploads input[type=file]')]
+    .find(candidate => candidate.closest('[role=tabpanel]')?.offsetParent);
+  if (!input || !files.length) return;
+  const taken = new DataTransfer();
+  for (const file of input.multiple ? files : [files[0]]) taken.items.add(file);
+  input.files = taken.files;
+  input.dispatchEvent(new Event('change', {bubbles: true}));
+};
+const hasFiles = event => [...(event.dataTransfer?.types ?? [])].includes('Files');
+document.addEventListener('dragover', event => {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.add('dropping');
+});
+document.addEventListener('dragleave', event => {
+  if (!event.relatedTarget) document.body.classList.remove('dropping');
+});
+document.addEventListener('drop', event => {
+  document.body.classList.remove('dropping');
+  if (!hasFiles(event) || event.defaultPrevented) return;  // by Gradio's own drop zone
+  event.preventDefault();
+  takeFiles([...event.dataTransfer.files]);
+});
+document.addEventListener('paste', event => takeFiles([...(event.clipboardData?.files ?? [])]));
+
+// Gradio reports the release of a slider by the mouse only. The keyboard releases it too: an arrow key, or Enter after
+// typing a number.
+const MOVING_KEYS = [...Object.keys(ARROW_KEYS), 'Home', 'End', 'PageUp', 'PageDown'];
+document.addEventListener('keyup', event => {
+  if (!event.target.closest('.strength, #added')) return;
+  if (event.target.type === 'range' && MOVING_KEYS.includes(event.key))
+    event.target.dispatchEvent(new PointerEvent('pointerup', {bubbles: true}));
+  if (event.target.type === 'number' && event.key === 'Enter') event.target.blur();
+});
+
+// The reset button of a slider goes back to a fixed number. For the noise strength, that is Auto.
+document.addEventListener('click', event => {
+  const strength = event.target.closest('.strength button')?.closest('.strength');
+  if (!strength) return;
+  event.stopPropagation();
+  const automatic = document.getElementById(strength.id.replace('strength', 'auto')).querySelector('input');
+  if (!automatic.checked) automatic.click();
+}, true);
+
+// At actual size, a pixel of the photo is a pixel of the screen; page.css reads --pixel.
+const setPixelSize = () => document.documentElement.style.setProperty('--pixel', 1 / window.devicePixelRatio);
+window.addEventListener('resize', setPixelSize);
+setPixelSize();
+
+// Ask before the page is left while photos are being denoised, and say after a reload that they are gone.
+const isBusy = () => document.querySelector('[data-testid=status-tracker].generating, .progress-level');
+window.addEventListener('beforeunload', event => {
+  if (isBusy()) event.preventDefault();
+});
+document.addEventListener('change', event => {
+  if (event.target.type === 'file') sessionStorage.setItem('photo-chosen', 'yes');
+}, true);
+// Return the text for the start. Called by the page's Python code.
+window.textOnArrival = text => {
+  const lost = sessionStorage.getItem('photo-chosen');
+  sessionStorage.removeItem('photo-chosen');
+  return lost ? 'The page was reloaded, so your photo is gone. Choose it again. The picture above is an example.' : text;
 };
 
 const improve = () => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -23,6 +24,8 @@ class CachedResult:
     clean: Photo
     upload: Path
     folder: Path  # inside the upload folder, for this result only; its name can't be guessed
+    auto: bool  # whether the noise level was estimated
+    level: float  # the noise level that was used, as the slider shows it
 
     @property
     def bytes(self) -> int:
@@ -60,11 +63,11 @@ class ResultCache:
             self._results[key] = time.monotonic(), self._results.pop(key)[1]
             return self._results[key][1]
 
-    def drop(self, key: str | None) -> None:
-        """Forget the result under a key, if there is one."""
-        if key is not None:
-            with self._lock:
-                self._results.pop(key, None)
+    def find(self, key: str | None) -> CachedResult | None:
+        """Return the result under a key, or None if there is none (anymore)."""
+        with contextlib.suppress(DenoiserError):
+            return None if key is None else self.get(key)
+        return None
 
     def evict(self) -> None:
         """Drop results that are too old or too many. Also called at intervals, for visitors who have left."""

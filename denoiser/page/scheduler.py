@@ -3,7 +3,7 @@
 Work on a photo is cut into slices of about a second. The next slice goes to the visitor who has used the least worker
 time recently, so a single photo finishes soon even beside a large photo, a long batch or a hundred photos from one
 visitor. Each visitor has one photo open at a time, however many are waiting, and all open photos together stay below
-MAX_OPEN_PIXELS, which bounds memory.
+MAX_OPEN_PIXELS, which bounds memory. NewestRuns stops a visitor's run when the same page of theirs starts another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextvars
 import functools
 import ipaddress
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +28,34 @@ RETURN_SECONDS = 0.05  # pause after a slice, so that its photo can rejoin and b
 FADE_SECONDS = 60.0  # half-life of the worker time counted against a visitor
 MAX_OPEN_PIXELS = 130_000_000  # the largest photo accepted, plus one of 24 megapixels
 END = object()
+
+
+class RunStopped(Exception):
+    """A run was stopped while it was waiting for its turn."""
+
+
+class NewestRuns:
+    """The newest run of each browser tab. Starting a run stops the one before it; nothing else is shown anymore."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, asyncio.Event] = {}
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[asyncio.Event]:
+        """Stop the run of the current request's tab and start another; yield the event that is set to stop it."""
+        tab, stopped = browser_tab(), asyncio.Event()
+        self.stop()
+        self._newest[tab] = stopped
+        try:
+            yield stopped
+        finally:
+            if self._newest.get(tab) is stopped:
+                del self._newest[tab]
+
+    def stop(self) -> None:
+        """Stop the run of the current request's tab, if there is one."""
+        if running := self._newest.get(browser_tab()):
+            running.set()
 
 
 @dataclass(eq=False)
@@ -55,11 +83,14 @@ class Scheduler:
         self._worker = ThreadPoolExecutor(1)
 
     @contextlib.asynccontextmanager
-    async def turn(self, pixels: int = 0, on_wait: Callable[[int], None] | None = None) -> AsyncIterator[None]:
+    async def turn(
+        self, pixels: int = 0, on_wait: Callable[[int], None] | None = None, stopped: asyncio.Event | None = None
+    ) -> AsyncIterator[None]:
         """Wait until this visitor may open a photo of `pixels` pixels; leaving the context lets the next one in.
 
         If there is a wait, on_wait is called with the number of other photos. Raises DenoiserError if the visitor
-        already occupies three quarters of the places; the rest is reserved for others.
+        already occupies three quarters of the places, as the rest is reserved for others, and RunStopped if `stopped`
+        is set during the wait.
         """
         turn = Turn(visitor(), pixels)
         mine = sum(other.visitor == turn.visitor for other in self._turns)
@@ -70,7 +101,9 @@ class Scheduler:
         try:
             if on_wait is not None and not turn.open.is_set():
                 on_wait(len(self._turns) - 1)
-            await turn.open.wait()
+            await _first(turn.open, stopped or turn.open)
+            if not turn.open.is_set():
+                raise RunStopped
             yield
         finally:
             self._turns.remove(turn)
@@ -117,7 +150,9 @@ class Scheduler:
         self._used[whose] = self._used.get(whose, 0) + seconds
 
     async def steps(self, work: Generator[Any, None, Any]) -> AsyncGenerator[Any, None]:
-        """Run a generator in slices: yield None first, then the last item of each slice.
+        """Run a generator in slices of about a second: yield None first, then the last item of each slice.
+
+        An item that is not None ends its slice, so that what there is to show is shown at once.
 
         At each of these yields, Gradio stops a run that was cancelled or whose visitor has left. The first one comes
         before any work is done.
@@ -131,12 +166,26 @@ class Scheduler:
 
 
 def _slice(work: Generator[Any, None, Any]) -> Any:
-    update, until = END, time.monotonic() + SLICE_SECONDS
-    for newest in work:
-        update = newest
-        if time.monotonic() > until:
-            break
-    return update
+    until = time.monotonic() + SLICE_SECONDS
+    for update in work:
+        if update is not None or time.monotonic() > until:
+            return update
+    return END
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def browser_tab() -> str:
+    """Return the session of the current request, which is one page in one browser tab."""
+    return str(getattr(LocalContext.request.get(None), "session_hash", ""))
 
 
 def visitor() -> str:
