@@ -28,14 +28,15 @@ from denoiser.page.display import escape_markdown
 from denoiser.page.endpoints import add_endpoints
 from denoiser.page.limits import MAX_FILE_BYTES, Limits, enforce_limits
 from denoiser.page.many_tab import many_tab
-from denoiser.page.noisy_tab import noisy_tab
+from denoiser.page.noisy_tab import NoisyTab
+from denoiser.page.samples import SAMPLE, make_samples
 from denoiser.page.theme import CSS, SCRIPT, THEME
 from denoiser.page.uploads import claim_folder, keep_seconds, room, sweep, sweep_seconds
 from denoiser.weights import Weights, load_weights
 
 TITLE = "Photo denoiser"
 INTRO = (
-    "Removes the noise from your photo. No settings needed. Photos are processed on this server and deleted after {}."
+    "Removes the noise from photos. No settings needed. Photos are processed on this server and deleted after {}."
 )
 MAX_WAITING = 32  # requests in Gradio's own queue, which is almost always empty; further ones are refused
 MAX_SESSIONS = 256  # visitors whose settings are remembered, at up to some megabytes each
@@ -84,15 +85,16 @@ def build_page(model: Denoiser, notice: str) -> gr.Blocks:
     """Build the page for a denoiser. notice, shown at the bottom, says which weights it uses."""
     keep, _ = keep_seconds(), room()  # refuse bad settings now rather than at each request
     claim_folder()
-    service = Service()
+    service, samples = Service(), make_samples(model)
+    service.results.lasting[SAMPLE] = samples.result
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.Markdown(f"# {TITLE}\n{INTRO.format(duration(keep))}")
+        gr.Markdown(f"# {TITLE}\n{INTRO.format(duration(keep))}", elem_id="intro")
         with gr.Tab("One photo"):
-            noisy_tab(page, model, service)
+            NoisyTab(page, model, service, samples)
         with gr.Tab("Many photos"):
             many_tab(model, service)
         with gr.Tab("Test it"):
-            clean_tab(model, service)
+            clean_tab(model, service, samples)
         gr.Markdown(escape_markdown(notice), elem_id="notice")
         add_endpoints(model, service)
     page.service = service

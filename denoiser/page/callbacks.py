@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from denoiser import Denoiser, DenoiserError, ImageError, Photo
 from denoiser.image_io import image_size
 
 from .result_cache import ResultCache
-from .scheduler import NewestRuns, RunStopped, Scheduler
+from .scheduler import NewestRuns, Scheduler, until
 from .uploads import photo_file
 
 try:
@@ -75,16 +75,17 @@ def photo_callback(
     """
 
     @functools.wraps(work)
-    async def callback(photo: Any, *arguments: Any, stopped: asyncio.Event | None = None) -> AsyncGenerator[Any, None]:
+    async def callback(photo: Any, *arguments: Any) -> AsyncGenerator[Any, None]:
         def on_wait(others: int) -> None:
+            comes = "1 other photo comes" if others == 1 else f"{others} other photos come"
             for progress in arguments:
                 if isinstance(progress, gr.Progress):
-                    progress(0, desc=f"Waiting for your turn; other photos in the queue: {others}")
+                    progress(0, desc=f"Waiting for your turn: {comes} first.")
 
         with errors_for_visitors():
             file, pixels = await asyncio.to_thread(find_upload, photo)
-            steps = contextlib.aclosing(scheduler.steps(work(file, *arguments)))
-            async with scheduler.turn(pixels, on_wait, stopped), steps as updates:
+            updates = scheduler.run(work(file, *arguments), pixels, on_wait)
+            async with contextlib.aclosing(updates):
                 async for update in updates:
                     yield nothing_new if update is None else update
 
@@ -95,57 +96,39 @@ def newest_run_callback(
     scheduler: Scheduler,
     newest: NewestRuns,
     work: Callable[..., Generator[Any, None, Any]],
-    cleared: Callable[[], Any] | None = None,
+    cleared: Callable[[str], Any] | None = None,
+    photos: Sequence[str] | None = None,
+    idle: bool = False,
 ) -> Callback:
-    """Turn `work` into a Gradio callback as photo_callback does; each run stops the one before it in the same tab.
+    """Turn `work` into a Gradio callback as photo_callback does; each run ends the one before it in the same tab.
 
-    So no result is ever shown beside another photo. `cleared` returns the updates that empty the page, which come
-    first; None leaves what is shown.
+    cleared(text) returns the updates that empty the page and show a text. They come first, and again if the run fails,
+    so that nothing of an earlier photo stays; None leaves what is shown. With `photos`, the callback takes an index
+    into these instead of a photo. With `idle`, it does nothing where there is no photo, rather than complain.
     """
-    inner = photo_callback(scheduler, work)
+    run = photo_callback(scheduler, work)
 
     @functools.wraps(work)
     async def callback(photo: Any, *arguments: Any) -> AsyncGenerator[Any, None]:
-        with newest.run() as stopped:
-            if cleared is not None:
-                yield cleared()
-            with contextlib.suppress(RunStopped):
-                async with contextlib.aclosing(inner(photo, *arguments, stopped=stopped)) as updates:
-                    async for update in updates:
-                        if stopped.is_set():
-                            break
-                        yield update
-            if stopped.is_set():
-                yield SKIP  # Gradio sends the last item twice
-
-    return callback
-
-
-def by_index(callback: Callable[..., AsyncGenerator[Any, None]], paths: list[str]) -> Callback:
-    """Let a callback that takes the path of a photo take an index into `paths` instead."""
-
-    @functools.wraps(callback)
-    async def chosen(index: int, *arguments: Any) -> AsyncGenerator[Any, None]:
-        async with contextlib.aclosing(callback(paths[index], *arguments)) as updates:
-            async for update in updates:
-                yield update
-
-    return chosen
-
-
-def if_chosen(callback: Callback) -> Callback:
-    """Let a callback that takes the path of a photo do nothing, rather than complain, while there is no photo."""
-
-    @functools.wraps(callback)
-    async def chosen(photo: str | None, *arguments: Any) -> AsyncGenerator[Any, None]:
-        if photo is None:
+        if photo is None and idle:
             yield SKIP
             return
-        async with contextlib.aclosing(callback(photo, *arguments)) as updates:
-            async for update in updates:
-                yield update
+        async with newest.run() as stopped:
+            if cleared is not None:
+                yield cleared("")
+            try:
+                photo = photo if photos is None else photos[photo]
+                async with contextlib.aclosing(until(stopped, run(photo, *arguments))) as updates:
+                    async for update in updates:
+                        yield update
+            except gr.Error as error:
+                if cleared is not None:
+                    yield cleared(error.message)
+                raise
+            if stopped.is_set():
+                yield SKIP  # Gradio sends the last item twice, the second time when the next run may have begun
 
-    return chosen
+    return callback
 
 
 def result_callback(service: Service, function: Callable) -> Callable:
@@ -220,7 +203,7 @@ def ignore_progress(steps: Generator[Any, None, Any]) -> Generator[None, None, A
 
 
 def report_progress(steps: Iterator[Any], progress: gr.Progress | None = None) -> Generator[None, None, Any]:
-    """Run the steps of a network_runner, show the progress to the visitor, and return the NetworkResult."""
+    """Run the steps of a network_runner, show its progress to the visitor, and return the NetworkResult."""
     started, step = time.monotonic(), None
     for step in steps:
         if isinstance(step, tuple) and progress is not None:

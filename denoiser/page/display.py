@@ -12,7 +12,6 @@ import denoiser
 from denoiser import Photo
 from denoiser.image_io import WRITE_FORMATS
 
-from .result_cache import CachedResult
 from .theme import ACTUAL_SIZE_CLASS
 from .uploads import sweep
 
@@ -32,6 +31,7 @@ def photo_button(label: str, elem_id: str) -> gr.UploadButton:
     """
     button = gr.UploadButton(label, variant="primary", elem_id=elem_id, elem_classes="upload")
     button.preprocess = lambda payload: None if payload is None else payload.path
+    gr.Markdown("or drop or paste it anywhere", elem_classes="hint")
     return button
 
 
@@ -63,13 +63,13 @@ def residual_image() -> gr.Image:
     )
 
 
-def strength_controls(suffix: str = "") -> tuple[gr.Checkbox, gr.Slider]:
+def strength_controls(level: float = DEFAULT_LEVEL, suffix: str = "") -> tuple[gr.Checkbox, gr.Slider]:
     """Create the box for Auto and the slider for the noise strength; moving the slider unticks the box."""
     automatic = gr.Checkbox(True, label="Auto: detect the noise strength", elem_id=f"auto{suffix}")
     strength = gr.Slider(
         0,
         denoiser.MAX_LEVEL,
-        DEFAULT_LEVEL,
+        level,
         step=1,
         label="Noise strength",
         elem_id=f"strength{suffix}",
@@ -81,7 +81,7 @@ def strength_controls(suffix: str = "") -> tuple[gr.Checkbox, gr.Slider]:
 
 def download_button() -> tuple[gr.Button, gr.DownloadButton]:
     """Create the visible button, and the hidden one that holds the file once it is made."""
-    save = gr.Button("Download", variant="primary", interactive=False, min_width=160, scale=0, elem_id="download")
+    save = gr.Button("Download", variant="primary", min_width=160, scale=0, elem_id="download")
     return save, gr.DownloadButton("File", visible="hidden", elem_id="file")
 
 
@@ -95,17 +95,23 @@ def file_options(suffix: str = "") -> list[gr.components.Component]:
     return [kind, quality, without_location]
 
 
-def show_result(result: CachedResult, amount: float, view: str) -> tuple[gr.ImageSlider, gr.Image]:
-    """Return updates of the comparison slider and the residual picture for one of VIEWS; amount is in percent."""
+def show_pair(
+    before: Photo, after: Photo | None, folder: Path, amount: float, view: str
+) -> tuple[gr.ImageSlider, gr.Image]:
+    """Return updates of the comparison slider and the residual picture for one of VIEWS; amount is in percent.
+
+    While there is no `after`, both sides show `before`. The previews are written into the folder, which is for these
+    two photos alone.
+    """
     percent = round(amount)  # each whole percentage has its own preview files
-    mixed = denoiser.blend(result.photo, result.clean, percent / 100)
+    mixed = before if after is None else denoiser.blend(before, after, percent / 100)
     if view == RESIDUAL:
-        path = write_preview(denoiser.residual(result.photo, mixed), result.folder, f"residual-{percent}")
+        path = write_preview(denoiser.residual(before, mixed), folder, f"residual-{percent}")
         return gr.ImageSlider(visible=False), gr.Image(str(path), visible=True)
-    before = write_preview(result.photo, result.folder, "before")
-    after = write_preview(mixed, result.folder, f"after-{percent}")
-    css_classes = ["compared", ACTUAL_SIZE_CLASS] if view == ACTUAL_SIZE else ["compared"]
-    return gr.ImageSlider((str(before), str(after)), visible=True, elem_classes=css_classes), gr.Image(visible=False)
+    first = write_preview(before, folder, "before")
+    second = first if after is None else write_preview(mixed, folder, f"after-{percent}")
+    css_classes = ["compared", *[ACTUAL_SIZE_CLASS] * (view == ACTUAL_SIZE), *["waiting"] * (after is None)]
+    return gr.ImageSlider((str(first), str(second)), visible=True, elem_classes=css_classes), gr.Image(visible=False)
 
 
 def write_preview(photo: Photo, folder: Path, name: str) -> Path:

@@ -26,7 +26,7 @@ from .display import (
     write_preview,
     write_result,
 )
-from .scheduler import NewestRuns, RunStopped, Scheduler
+from .scheduler import NewestRuns, Scheduler, until
 from .uploads import own_folder
 
 
@@ -58,7 +58,7 @@ def many_tab(model: Denoiser, service: Service) -> None:
             pair = before_after_slider("Before / after", elem_id="chosen", visible=False)
             files = gr.File(label="Results", file_count="multiple", interactive=False, visible=False, elem_id="files")
         with gr.Column(elem_classes="settings", min_width=0):
-            automatic, strength = strength_controls("-all")
+            automatic, strength = strength_controls(suffix="-all")
             options = file_options("-all")
 
     run = batch_callback(model, service.network, newest)
@@ -97,7 +97,7 @@ def batch_callback(model: Denoiser, scheduler: Scheduler, newest: NewestRuns) ->
     async def run(
         paths: list[str] | None, auto: bool, level: float, *options: Any, progress: gr.Progress = gr.Progress()
     ) -> AsyncGenerator[tuple, None]:
-        with newest.run() as stopped:
+        async with newest.run() as stopped:
             photos, problems = await asyncio.to_thread(check_photos, paths)
             done = Batch(own_folder(), dict.fromkeys(photos, "waiting") | problems)
             yield *show(done), gr.ImageSlider(visible=False)
@@ -108,18 +108,15 @@ def batch_callback(model: Denoiser, scheduler: Scheduler, newest: NewestRuns) ->
                 progress((number, len(photos)), desc=f"Photo {number + 1} of {len(photos)}{left}", unit="photos")
                 work = denoise_one(path, done, None if auto else level, times, *options)
                 try:
-                    steps = contextlib.aclosing(scheduler.steps(work))
-                    async with scheduler.turn(pixels, stopped=stopped), steps as states:
+                    async with contextlib.aclosing(until(stopped, scheduler.run(work, pixels))) as states:
                         async for state in states:
-                            if stopped.is_set():
-                                raise RunStopped
                             done.states[path] = state or "being denoised"
                             yield SKIP, done.report(), *[SKIP] * 4
-                except RunStopped:
-                    done.states |= dict.fromkeys(list(photos)[number:], "cancelled")
-                    break
                 except (DenoiserError, gr.Error) as error:
                     done.states[path] = getattr(error, "message", str(error))
+                if stopped.is_set():
+                    done.states |= dict.fromkeys(list(photos)[number:], "cancelled")
+                    break
                 pixels_done += times * pixels
                 yield *show(done), SKIP
             yield *show(done), SKIP

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,6 @@ from .callbacks import (
     QUICK,
     SKIP,
     Service,
-    by_index,
-    if_chosen,
     network_runner,
     newest_run_callback,
     open_photo,
@@ -40,158 +38,173 @@ from .display import (
     photo_button,
     residual_image,
     result_name,
-    show_result,
+    show_pair,
     strength_controls,
     write_result,
 )
-from .result_cache import CachedResult, ResultCache
-from .samples import example_row, noisy_examples, sample_pair
+from .result_cache import CachedResult
+from .samples import SAMPLE, Samples, example_row
 from .scheduler import NewestRuns
 from .uploads import NO_PHOTO, own_folder
 
-SAMPLE_TEXT = "An example: drag the divider, then choose a photo of your own."
 FIRST_SIDES = 640, 928  # height and width in pixels of the part of a big photo that is shown first: one tile
 BIG_PIXELS = 1_500_000
-FIRST_SIGHT = "This is the middle of your photo, at actual size. The whole photo follows."
+ON_ARRIVAL = "An example: drag the divider, then choose a photo of your own."
+FIRST_SIGHT = "This is the middle of your photo, at actual size. The rest follows."
 CANCELLED = "Cancelled. Press Denoise to start again."
-SHOW_RESULT, TEXT_ON_ARRIVAL = "() => window.showResult()", "text => window.textOnArrival(text)"  # in page.js
+# In page.js. A new photo starts on Auto, whatever the one before it was set to.
+SHOW_RESULT, TEXT_ON_ARRIVAL = "() => window.showResult()", "text => window.textOnArrival(text)"
+START_ON_AUTO = "(photo, key, auto, ...settings) => [photo, key, true, ...settings]"
 
 
-def noisy_tab(page: gr.Blocks, model: Denoiser, service: Service) -> None:
-    """Add the components and callbacks of the tab for a noisy photo."""
-    run, show_again, make_file = noisy_callbacks(model, service.results)
-    newest, examples = NewestRuns(), noisy_examples()
-    key, photo = gr.State(), gr.State()  # the key of the visitor's result in the cache, and the path of the upload
-    yes, no = gr.State(True), gr.State(False)
-    with gr.Row(elem_classes="work"):
-        with gr.Column(elem_classes="choose", min_width=0):
-            upload = photo_button("Choose, drop or paste a photo", elem_id="noisy")
-            example = example_row(examples, elem_id="examples-noisy")
-        with gr.Column(elem_classes="picture", min_width=0):
-            pair = before_after_slider("Before / after", elem_id="result", value=sample_pair(model))
-            residual = residual_image()
-            with gr.Row(elem_classes="outcome"):
-                save, file = download_button()
-                details = gr.Markdown(SAMPLE_TEXT, elem_id="details", min_height=60)
-            options = file_options()
-        with gr.Column(elem_classes="settings", min_width=0):
-            automatic, strength = strength_controls()
-            amount = gr.Slider(0, 100, 100, step=1, label="Amount (%)", info="0 shows the original.", elem_id="amount")
-            view = gr.Radio(
-                list(VIEWS),
-                value=COMPARISON,
-                label="View",
-                info="Scroll or pinch to zoom, drag to move.",
-                elem_id="view",
-            )
-            with gr.Row():
-                start = gr.Button("Denoise", elem_id="denoise", min_width=80)
-                stop = gr.Button("Cancel", elem_id="cancel", min_width=80)
+class NoisyTab:
+    """The tab. Its components are attributes; its callbacks are methods that return updates of some of them."""
 
-    settings = [automatic, strength, amount, view]
-    outputs = [key, photo, pair, residual, view, details, automatic, strength, save]
+    def __init__(self, page: gr.Blocks, model: Denoiser, service: Service, samples: Samples) -> None:
+        self.network, self.results, self.newest = network_runner(model), service.results, NewestRuns()
+        self.lay_out(samples)
+        self.connect(page, service, samples)
 
-    def cleared(text: str = "") -> tuple:
-        nothing = gr.ImageSlider(None, visible=True), gr.Image(None, visible=False)
-        return None, None, *nothing, SKIP, text, SKIP, SKIP, gr.Button(interactive=False)
+    def lay_out(self, samples: Samples) -> None:
+        # The key of the visitor's result in the cache, and the path of the upload.
+        self.key, self.photo = gr.State(SAMPLE), gr.State(samples.noisy[0])
+        with gr.Row(elem_classes="work"):
+            with gr.Column(elem_classes="choose", min_width=0):
+                self.upload = photo_button("Choose a photo", elem_id="noisy")
+                self.example = example_row(samples.noisy, elem_id="examples-noisy")
+            with gr.Column(elem_classes="picture", min_width=0):
+                self.pair = before_after_slider("Before / after", elem_id="result", value=samples.pair)
+                self.residual = residual_image()
+                with gr.Row(elem_classes="outcome"):
+                    self.save, self.file = download_button()
+                    self.view = gr.Radio(
+                        list(VIEWS), value=COMPARISON, show_label=False, container=False, label="View", elem_id="view"
+                    )
+                self.details = gr.Markdown(ON_ARRIVAL, elem_id="details", elem_classes="says")
+                self.options = file_options()
+            with gr.Column(elem_classes="settings", min_width=0):
+                self.automatic, self.strength = strength_controls(samples.result.level)
+                self.amount = gr.Slider(
+                    0, 100, 100, step=1, label="Amount (%)", info="0 shows the original.", elem_id="amount"
+                )
+                with gr.Row():
+                    self.start = gr.Button("Denoise", elem_id="denoise", min_width=80)
+                    self.stop = gr.Button("Cancel", elem_id="cancel", min_width=80)
 
-    def cancelled(key: str | None) -> tuple:
-        """Stop the run. What is shown is complete or goes, and the settings are those of what is shown."""
-        newest.stop()
-        shown = service.results.find(key)
-        if shown is None:
-            _, _, *others = cleared(CANCELLED)
-            return None, SKIP, *others
-        return *[SKIP] * 5, "Cancelled. This is the result from before.", shown.auto, shown.level, SKIP
+    def connect(self, page: gr.Blocks, service: Service, samples: Samples) -> None:
+        network, newest = service.network, self.newest
+        quiet: dict[str, Any] = {"api_visibility": "private"}
+        settings = [self.key, self.automatic, self.strength, self.amount, self.view]
+        outputs = [self.key, self.photo, self.pair, self.residual, self.view, self.details]
+        outputs += [self.automatic, self.strength, self.save]
+        busy = {**NETWORK, **quiet, "show_progress_on": self.details, "trigger_mode": "multiple"}
+        upload, example = (
+            newest_run_callback(network, newest, self.run, self.cleared, photos=photos)
+            for photos in (None, samples.noisy)
+        )
+        changed = newest_run_callback(network, newest, self.run, idle=True)
+        runs = [
+            self.upload.upload(upload, [self.upload, *settings], outputs, js=START_ON_AUTO, **busy),
+            self.example.click(example, [self.example, *settings], outputs, js=START_ON_AUTO, **busy),
+            self.start.click(newest_run_callback(network, newest, self.run), [self.photo, *settings], outputs, **busy),
+            gr.on([self.automatic.input, self.strength.release], changed, [self.photo, *settings], outputs, **busy),
+        ]
+        for arrived in runs[:2]:
+            arrived.success(None, js=SHOW_RESULT, **quiet)
+        self.stop.click(self.cancel, self.key, outputs, queue=False, **quiet)
 
-    busy = {**NETWORK, "show_progress_on": details, "api_visibility": "private", "trigger_mode": "multiple"}
-    quick = {**QUICK, "api_visibility": "private"}
-    new_photo = newest_run_callback(service.network, newest, run, cleared)
-    same_photo = newest_run_callback(service.network, newest, run)
-    for started in (
-        upload.upload(new_photo, [upload, yes, key, *settings], outputs, **busy),
-        example.click(by_index(new_photo, examples), [example, yes, key, *settings], outputs, **busy),
-    ):
-        started.success(None, js=SHOW_RESULT, api_visibility="private")
-    page.load(None, details, details, js=TEXT_ON_ARRIVAL, api_visibility="private")
-    start.click(same_photo, [photo, no, key, *settings], outputs, **busy)
-    changed = [automatic.input, strength.release]
-    gr.on(changed, if_chosen(same_photo), [photo, no, key, *settings], outputs, **busy)
-    stop.click(cancelled, key, outputs, queue=False, api_visibility="private")
-    gr.on(
-        [amount.input, view.input],
-        result_callback(service, show_again),
-        [key, amount, view],
-        [pair, residual],
-        trigger_mode="always_last",
-        show_progress="hidden",
-        **quick,
-    )
-    made = save.click(result_callback(service, make_file), [key, amount, *options], file, **quick)
-    made.success(None, js=CLICK.format("file"), api_visibility="private")
-
-
-def noisy_callbacks(model: Denoiser, results: ResultCache) -> tuple[Callable, Callable, Callable]:
-    """Return the callbacks of the tab: denoise a photo, show the result again, make a file of it."""
-    network = network_runner(model)
+        again = result_callback(service, self.show_again)
+        shown = {"show_progress": "hidden", **QUICK, **quiet, "outputs": [self.pair, self.residual]}
+        shown["inputs"] = [self.key, self.amount, self.view]
+        gr.on([self.amount.input, self.view.input], again, trigger_mode="always_last", **shown)
+        for run in runs:  # Amount or the view may have changed in the meantime
+            run.success(again, **shown)
+        make_file, chosen = result_callback(service, self.make_file), [self.key, self.amount, *self.options]
+        made = self.save.click(make_file, chosen, self.file, **QUICK, **quiet)
+        made.success(None, js=CLICK.format("file"), **quiet)
+        page.load(None, self.details, self.details, js=TEXT_ON_ARRIVAL, **quiet)
 
     def run(
+        self,
         path: Path,
-        new: bool,
         key: str | None,
         auto: bool,
         level: float,
         amount: float,
         view: str,
         progress: gr.Progress = gr.Progress(),
-    ) -> Generator[tuple | None, None, None]:
-        """Denoise a photo; of a big one, show the middle first. If it isn't new, what is shown stays until the end.
+    ) -> Generator[dict | None, None, None]:
+        """Denoise a photo and show it; of a big one that is new, show the middle first.
 
-        Nothing is computed if the cache has the result for these settings.
+        If the photo isn't new, what is shown stays until the end. Nothing is computed if the cache has the result.
         """
-        cached = None if new else results.find(key)
-        if cached is not None and cached.upload == path and cached.auto == auto and (auto or cached.level == level):
+        cached = self.results.find(key)
+        new = cached is None or cached.upload != path
+        if cached is not None and not new and cached.auto == auto and (auto or cached.level == level):
+            yield self.finished(key, cached, amount, view)
             return
-        photo = cached.photo if cached is not None and cached.upload == path else open_photo(path)
+        photo = open_photo(path) if cached is None or new else cached.photo
         told, folder, started = None if auto else level, own_folder(), time.monotonic()
         if new:
-            view = COMPARISON
-            yield None, path, SKIP, SKIP, view, f"Opened {escape_markdown(path.name)}.", SKIP, SKIP, SKIP
-            if photo.width * photo.height > BIG_PIXELS:
-                view, part = ACTUAL_SIZE, middle(photo)
-                first = yield from report_progress(network(part, told, estimate=False))
-                sight = CachedResult(part, first.clean, path, folder / "middle", auto, level)
-                yield None, path, *show_result(sight, amount, view), view, FIRST_SIGHT, SKIP, SKIP, SKIP
-        result = yield from report_progress(network(photo, told), progress)
-        shown_level = min(round(result.level), denoiser.MAX_LEVEL) if auto else level
-        cached = CachedResult(photo, result.clean, path, folder, auto, shown_level)
-        shown = show_result(cached, amount, view)
+            part = middle(photo)
+            view = COMPARISON if part is photo else ACTUAL_SIZE
+            opened = {self.photo: path, self.view: view, self.details: "Your photo is being denoised."}
+            yield opened | self.picture(part, None, folder / "part", amount, view)
+            if part is not photo:
+                seen = yield from report_progress(self.network(part, told, estimate=False))
+                yield self.picture(part, seen.clean, folder / "part", amount, view) | {self.details: FIRST_SIGHT}
+        result = yield from report_progress(self.network(photo, told), progress)
+        used = min(round(result.level), denoiser.MAX_LEVEL) if auto else level
         found = f"about {result.level:.0f}, {describe_level(result.level)}"
-        used = f"Auto ({found})" if auto else f"{level:g} (Auto: {found})"
-        text = f"Noise strength: {used}. {photo.width}×{photo.height} pixels, {time.monotonic() - started:.1f} s."
+        text = f"Noise strength: {f'Auto ({found})' if auto else f'{level:g} (Auto: {found})'}. "
+        text += f"{photo.width}×{photo.height} pixels, {time.monotonic() - started:.1f} s."
         text = " ".join([text, *(escape_markdown(note) for note in photo.notes)])
-        yield results.put(cached, key), path, *shown, view, text, auto, shown_level, gr.Button(interactive=True)
+        cached = CachedResult(photo, result.clean, path, folder, auto, used, text)
+        yield self.finished(self.results.put(cached, key), cached, amount, view)
 
-    def show_again(cached: CachedResult | None, amount: float, view: str) -> tuple:
-        return (SKIP, SKIP) if cached is None else show_result(cached, amount, view)
+    def finished(self, key: str | None, result: CachedResult, amount: float, view: str) -> dict:
+        """Return updates that show a result, with the settings it was made with."""
+        settings = {self.automatic: result.auto, self.strength: result.level, self.details: result.text}
+        shown = self.picture(result.photo, result.clean, result.folder, amount, view)
+        return {self.key: key, self.photo: result.upload, self.save: gr.Button(interactive=True)} | settings | shown
 
-    def make_file(cached: CachedResult | None, amount: float, *options: Any) -> str:
+    def picture(self, before: Photo, after: Photo | None, folder: Path, amount: float, view: str) -> dict:
+        return dict(zip((self.pair, self.residual), show_pair(before, after, folder, amount, view), strict=True))
+
+    def cleared(self, text: str) -> dict:
+        """Return updates that empty the tab and show a text."""
+        nothing = {self.key: None, self.photo: None, self.pair: gr.ImageSlider(None, visible=True)}
+        nothing |= {self.residual: gr.Image(None, visible=False), self.save: gr.Button(interactive=False)}
+        return nothing | {self.details: escape_markdown(text)}
+
+    async def cancel(self, key: str | None) -> dict:
+        """Stop the run. A whole picture stays, with the settings it was made with; a part goes."""
+        if not await self.newest.stop():
+            return {self.key: SKIP}
+        if shown := self.results.find(key):
+            return {self.details: shown.text, self.automatic: shown.auto, self.strength: shown.level}
+        return self.cleared(CANCELLED) | {self.photo: SKIP}
+
+    def show_again(self, cached: CachedResult | None, amount: float, view: str) -> tuple:
+        if cached is None:
+            return SKIP, SKIP
+        return show_pair(cached.photo, cached.clean, cached.folder, amount, view)
+
+    def make_file(self, cached: CachedResult | None, amount: float, *options: Any) -> str:
         if cached is None:
             raise ImageError(NO_PHOTO)
-        percent, (kind, quality, without_location) = round(amount), options
-        folder = (
-            cached.folder / f"{percent}-{round(quality)}-{bool(without_location)}"
-        )  # the same settings, the same file
+        kind, quality, without_location = options
+        percent, settings = round(amount), f"{round(amount)}-{round(quality)}-{bool(without_location)}"
         mixed = denoiser.blend(cached.photo, cached.clean, percent / 100)
-        return str(
-            write_result(mixed, folder / result_name(cached.upload, "denoised", kind), quality, without_location)
-        )
-
-    return run, show_again, make_file
+        # The same settings give the same file.
+        path = cached.folder / settings / result_name(cached.upload, "denoised", kind)
+        return str(write_result(mixed, path, quality, without_location))
 
 
 def middle(photo: Photo) -> Photo:
-    """Return the middle of a photo, about as much as a screen shows at actual size."""
+    """Return the middle of a big photo, about as much as a screen shows at actual size; a small photo as it is."""
+    if photo.width * photo.height <= BIG_PIXELS:
+        return photo
     height, width = (min(pair) for pair in zip(photo.pixels.shape[:2], FIRST_SIDES, strict=True))
     top, left = (photo.height - height) // 2, (photo.width - width) // 2
     window = np.s_[top : top + height, left : left + width]

@@ -24,8 +24,9 @@ class CachedResult:
     clean: Photo
     upload: Path
     folder: Path  # inside the upload folder, for this result only; its name can't be guessed
-    auto: bool  # whether the noise level was estimated
-    level: float  # the noise level that was used, as the slider shows it
+    auto: bool = True  # whether the noise level was estimated
+    level: float = 0  # the noise level that was used, as the slider shows it
+    text: str = ""  # what the page says about it
 
     @property
     def bytes(self) -> int:
@@ -37,6 +38,7 @@ class ResultCache:
     """Results under keys that can't be guessed. Old ones expire, and above HOLD_BYTES the oldest are dropped."""
 
     def __init__(self) -> None:
+        self.lasting: dict[str, CachedResult] = {}  # results of no visitor, which are never dropped
         self._results: OrderedDict[str, tuple[float, CachedResult]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -56,6 +58,8 @@ class ResultCache:
 
     def get(self, key: str) -> CachedResult:
         """Return the result under a key and restart its expiry. Raises DenoiserError if it has been dropped."""
+        if key in self.lasting:
+            return self.lasting[key]
         self.evict()
         with self._lock:
             if key not in self._results:

@@ -1,8 +1,9 @@
-"""The photos that the page offers as examples, and the one that it shows on arrival. They ship with Gradio."""
+"""The photos that the page offers as examples; the first one is shown on arrival. They ship with Gradio."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -13,36 +14,42 @@ import denoiser
 from denoiser import Denoiser, Photo, noise
 
 from .display import write_photo
-from .uploads import examples_folder
+from .result_cache import CachedResult
+from .uploads import examples_folder, own_folder
 
-EXAMPLES = {"tower.jpg": 15, "cheetah.jpg": 25, "lion.jpg": 60}  # with the level of the noise
-SAMPLE, SHOT, READ = "cheetah.jpg", 0.02, 0.03  # shown on arrival; for shot and read noise on [0, 1], as of a sensor
-
-
-def clean_examples() -> list[str]:
-    """Copy the example photos into the folder of examples; return their paths."""
-    return [str(shutil.copy(media.get_image(name), examples_folder())) for name in EXAMPLES]
+EXAMPLES = {"groot.jpeg": 0.01, "tower.jpg": 0.004, "lion.jpg": 0.02}  # with the shot noise, see camera_noise
+READ_NOISE = 1.5  # standard deviation, as a multiple of the shot noise's variance at white
+SAMPLE = "sample"  # the key of the result that is shown on arrival
 
 
-def noisy_examples() -> list[str]:
-    """Add noise to the same photos; return the paths. They are written anew at each start."""
-    paths = []
-    for name, level in EXAMPLES.items():
-        photo = denoiser.open_image(media.get_image(name))
-        path = examples_folder() / f"{Path(name).stem}-noise-{level}.png"
-        paths.append(str(write_photo(denoiser.add_noise(photo, level), path)))
-    return paths
+@dataclass(frozen=True)
+class Samples:
+    """The paths of the examples, without and with noise, and the result for the first one with a pair to show it."""
+
+    clean: list[str]
+    noisy: list[str]
+    result: CachedResult
+    pair: tuple[str, str]
 
 
-def sample_pair(model: Denoiser) -> tuple[str, str]:
-    """Return the paths of a noisy and a denoised photo to show on arrival, with noise as a camera's sensor makes it."""
-    pixels = torch.from_numpy(denoiser.open_image(media.get_image(SAMPLE)).pixels).permute(2, 0, 1) / 255
-    noisy = noise.quantize(noise.poisson_gaussian(pixels, SHOT, READ, torch.Generator().manual_seed(0)))
-    before = Photo((noisy * 255).round().byte().permute(1, 2, 0).numpy())
-    paths = examples_folder() / "sample-before.jpg", examples_folder() / "sample-after.jpg"
-    for photo, path in zip((before, model(before)), paths, strict=True):
-        write_photo(photo, path)
-    return str(paths[0]), str(paths[1])
+def make_samples(model: Denoiser) -> Samples:
+    """Write the examples into their folder and denoise the first one."""
+    folder, clean, noisy = examples_folder(), [], []
+    for name, shot in EXAMPLES.items():
+        clean.append(str(shutil.copy(media.get_image(name), folder)))
+        photo = camera_noise(denoiser.open_image(clean[-1]), shot)
+        noisy.append(str(write_photo(photo, folder / f"{Path(name).stem}-with-noise.png")))
+    before = denoiser.open_image(noisy[0])
+    after, level = model(before), round(model.estimate_level(before.pixels))
+    pair = str(write_photo(before, folder / "before.jpg")), str(write_photo(after, folder / "after.jpg"))
+    return Samples(clean, noisy, CachedResult(before, after, Path(noisy[0]).resolve(), own_folder(), True, level), pair)
+
+
+def camera_noise(photo: Photo, shot: float) -> Photo:
+    """Add noise to an 8-bit photo as a sensor has it: stronger where it is bright, with variance `shot` at white."""
+    pixels = torch.from_numpy(photo.pixels).permute(2, 0, 1) / 255
+    noisy = noise.poisson_gaussian(pixels, shot, READ_NOISE * shot, torch.Generator().manual_seed(0))
+    return photo.with_pixels((noise.quantize(noisy) * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
 
 
 def example_row(paths: list[str], elem_id: str) -> gr.Dataset:

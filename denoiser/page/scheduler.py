@@ -3,7 +3,7 @@
 Work on a photo is cut into slices of about a second. The next slice goes to the visitor who has used the least worker
 time recently, so a single photo finishes soon even beside a large photo, a long batch or a hundred photos from one
 visitor. Each visitor has one photo open at a time, however many are waiting, and all open photos together stay below
-MAX_OPEN_PIXELS, which bounds memory. NewestRuns stops a visitor's run when the same page of theirs starts another.
+MAX_OPEN_PIXELS, which bounds memory. NewestRuns ends a visitor's run when the same page of theirs starts another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextvars
 import functools
 import ipaddress
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,34 +28,6 @@ RETURN_SECONDS = 0.05  # pause after a slice, so that its photo can rejoin and b
 FADE_SECONDS = 60.0  # half-life of the worker time counted against a visitor
 MAX_OPEN_PIXELS = 130_000_000  # the largest photo accepted, plus one of 24 megapixels
 END = object()
-
-
-class RunStopped(Exception):
-    """A run was stopped while it was waiting for its turn."""
-
-
-class NewestRuns:
-    """The newest run of each browser tab. Starting a run stops the one before it; nothing else is shown anymore."""
-
-    def __init__(self) -> None:
-        self._newest: dict[str, asyncio.Event] = {}
-
-    @contextlib.contextmanager
-    def run(self) -> Iterator[asyncio.Event]:
-        """Stop the run of the current request's tab and start another; yield the event that is set to stop it."""
-        tab, stopped = browser_tab(), asyncio.Event()
-        self.stop()
-        self._newest[tab] = stopped
-        try:
-            yield stopped
-        finally:
-            if self._newest.get(tab) is stopped:
-                del self._newest[tab]
-
-    def stop(self) -> None:
-        """Stop the run of the current request's tab, if there is one."""
-        if running := self._newest.get(browser_tab()):
-            running.set()
 
 
 @dataclass(eq=False)
@@ -83,14 +55,11 @@ class Scheduler:
         self._worker = ThreadPoolExecutor(1)
 
     @contextlib.asynccontextmanager
-    async def turn(
-        self, pixels: int = 0, on_wait: Callable[[int], None] | None = None, stopped: asyncio.Event | None = None
-    ) -> AsyncIterator[None]:
+    async def turn(self, pixels: int = 0, on_wait: Callable[[int], None] | None = None) -> AsyncIterator[None]:
         """Wait until this visitor may open a photo of `pixels` pixels; leaving the context lets the next one in.
 
         If there is a wait, on_wait is called with the number of other photos. Raises DenoiserError if the visitor
-        already occupies three quarters of the places, as the rest is reserved for others, and RunStopped if `stopped`
-        is set during the wait.
+        already occupies three quarters of the places; the rest is reserved for others.
         """
         turn = Turn(visitor(), pixels)
         mine = sum(other.visitor == turn.visitor for other in self._turns)
@@ -101,9 +70,7 @@ class Scheduler:
         try:
             if on_wait is not None and not turn.open.is_set():
                 on_wait(len(self._turns) - 1)
-            await _first(turn.open, stopped or turn.open)
-            if not turn.open.is_set():
-                raise RunStopped
+            await turn.open.wait()
             yield
         finally:
             self._turns.remove(turn)
@@ -149,13 +116,19 @@ class Scheduler:
         self._used = {name: used * fade for name, used in self._used.items() if used > 0.01}
         self._used[whose] = self._used.get(whose, 0) + seconds
 
+    async def run(
+        self, work: Generator[Any, None, Any], pixels: int, on_wait: Callable[[int], None] | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """Run a generator on a photo of `pixels` pixels when its turn comes; see turn and steps."""
+        async with self.turn(pixels, on_wait), contextlib.aclosing(self.steps(work)) as updates:
+            async for update in updates:
+                yield update
+
     async def steps(self, work: Generator[Any, None, Any]) -> AsyncGenerator[Any, None]:
         """Run a generator in slices of about a second: yield None first, then the last item of each slice.
 
-        An item that is not None ends its slice, so that what there is to show is shown at once.
-
-        At each of these yields, Gradio stops a run that was cancelled or whose visitor has left. The first one comes
-        before any work is done.
+        An item that is not None ends its slice, so that what there is to show is shown at once. At each of these
+        yields, Gradio stops a run that was cancelled or whose visitor has left. The first one comes before any work.
         """
         try:
             yield None
@@ -173,14 +146,63 @@ def _slice(work: Generator[Any, None, Any]) -> Any:
     return END
 
 
-async def _first(*events: asyncio.Event) -> None:
-    """Wait until one of the events is set."""
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
+@dataclass(eq=False)
+class Run:
+    """A run of NewestRuns: whether it has to stop, and whether it has ended."""
+
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class NewestRuns:
+    """The newest run of each browser tab. A run starts once the one before it has ended, so results can't overlap."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Run] = {}
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[asyncio.Event]:
+        """Stop the run of the current request's tab, and start another when it has ended.
+
+        Yields the event that is set when this run has to stop in turn: hand it to `until`.
+        """
+        tab, mine = browser_tab(), Run()
+        before, self._newest[tab] = self._newest.get(tab), mine
+        try:
+            await self._end(before)
+            yield mine.stopped
+        finally:
+            mine.ended.set()
+            if self._newest.get(tab) is mine:
+                del self._newest[tab]
+
+    async def stop(self) -> bool:
+        """Stop the run of the current request's tab and wait for its end; return whether there was one."""
+        return await self._end(self._newest.get(browser_tab()))
+
+    async def _end(self, run: Run | None) -> bool:
+        if run is None:
+            return False
+        run.stopped.set()
+        await run.ended.wait()
+        return True
+
+
+async def until(stopped: asyncio.Event, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """Yield the items of a generator until the event is set; then cancel what it is waiting for, and close it."""
+    stop = item = asyncio.ensure_future(stopped.wait())
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        while True:
+            item = asyncio.ensure_future(anext(items, END))  # type: ignore[arg-type]  # an awaitable
+            await asyncio.wait([item, stop], return_when=asyncio.FIRST_COMPLETED)
+            if stopped.is_set() or item.result() is END:
+                break
+            yield item.result()
     finally:
-        for wait in waits:
-            wait.cancel()
+        for task in (item, stop):
+            task.cancel()
+        await asyncio.gather(item, stop, return_exceptions=True)
+        await items.aclose()
 
 
 def browser_tab() -> str:
