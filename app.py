@@ -26,6 +26,7 @@ from denoiser.page.callbacks import Service
 from denoiser.page.clean_tab import clean_tab
 from denoiser.page.display import escape_markdown
 from denoiser.page.endpoints import add_endpoints
+from denoiser.page.html_head import ICON, use_own_head
 from denoiser.page.limits import MAX_FILE_BYTES, Limits, enforce_limits
 from denoiser.page.many_tab import many_tab
 from denoiser.page.noisy_tab import NoisyTab
@@ -35,9 +36,8 @@ from denoiser.page.uploads import claim_folder, keep_seconds, room, sweep, sweep
 from denoiser.weights import Weights, load_weights
 
 TITLE = "Photo denoiser"
-INTRO = (
-    "Removes the noise from photos. No settings needed. Photos are processed on this server and deleted after {}."
-)
+SUMMARY = "Removes the noise from photos. No settings needed."
+INTRO = "Photos are processed on this server and deleted after {}."
 MAX_WAITING = 32  # requests in Gradio's own queue, which is almost always empty; further ones are refused
 MAX_SESSIONS = 256  # visitors whose settings are remembered, at up to some megabytes each
 HUB_SECONDS = 10  # wait for the Hub; its client retries for 23 s
@@ -88,7 +88,7 @@ def build_page(model: Denoiser, notice: str) -> gr.Blocks:
     service, samples = Service(), make_samples(model)
     service.results.lasting[SAMPLE] = samples.result
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.Markdown(f"# {TITLE}\n{INTRO.format(duration(keep))}", elem_id="intro")
+        gr.Markdown(f"# {TITLE}\n{SUMMARY} {INTRO.format(duration(keep))}", elem_id="intro")
         with gr.Tab("One photo"):
             NoisyTab(page, model, service, samples)
         with gr.Tab("Many photos"):
@@ -96,7 +96,7 @@ def build_page(model: Denoiser, notice: str) -> gr.Blocks:
         with gr.Tab("Test it"):
             clean_tab(model, service, samples)
         gr.Markdown(escape_markdown(notice), elem_id="notice")
-        add_endpoints(model, service)
+        add_endpoints(page, model, service)
     page.service = service
     enforce_limits(page)
     return page.queue(max_size=MAX_WAITING, api_open=False)
@@ -115,10 +115,12 @@ def launch(page: gr.Blocks, **options: Any) -> None:
         yield
         task.cancel()
 
+    use_own_head(TITLE, SUMMARY)
     page.launch(
         theme=THEME,
         css_paths=CSS,
         js=SCRIPT.read_text(encoding="utf-8"),
+        favicon_path=ICON,
         max_file_size=MAX_FILE_BYTES,
         run_history=False,
         enable_monitoring=False,

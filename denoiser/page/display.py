@@ -22,6 +22,7 @@ NOISE_WORDS = {3: "hardly any", 10: "a little", 22: "moderate", 45: "strong", 10
 FORMATS = {"Like the upload": None, "JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif"}
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 CLICK = "() => document.querySelector('#{0} a, #{0} button, a#{0}, button#{0}').click()"  # works on hidden buttons
+SHOW = "() => window.show('{0}')"  # scroll to it; in page.js
 
 
 def photo_button(label: str, elem_id: str) -> gr.UploadButton:

@@ -18,6 +18,7 @@ from .batch import MAX_PHOTOS, Batch, check_photos, kept, zip_files
 from .callbacks import NETWORK, QUICK, SKIP, Service, network_runner, open_photo
 from .display import (
     CLICK,
+    SHOW,
     before_after_slider,
     describe_level,
     file_options,
@@ -43,15 +44,17 @@ def many_tab(model: Denoiser, service: Service) -> None:
                 start = gr.Button("Denoise all", variant="primary", elem_id="denoise-all", min_width=80)
                 stop = gr.Button("Cancel", elem_id="cancel-all", min_width=80)
         with gr.Column(elem_classes="picture", min_width=0):
-            report = gr.Markdown("The photos come back here, one by one.", elem_id="report", min_height=60)
-            zip_all = gr.Button("Download all as a zip", interactive=False, elem_id="zip")
+            report = gr.Markdown(
+                "The photos come back here, one by one.", max_height=240, elem_id="report", elem_classes="says"
+            )
+            zip_all = gr.Button("Download all as a zip", variant="primary", interactive=False, elem_id="zip")
             archive = gr.DownloadButton("Zip", visible="hidden", elem_id="archive")
             gallery = gr.Gallery(
                 label="Choose one to compare",
                 type="filepath",
                 allow_preview=False,
-                columns=4,
-                height=220,
+                columns=5,
+                height=190,
                 buttons=[],
                 elem_id="gallery",
             )
@@ -66,7 +69,8 @@ def many_tab(model: Denoiser, service: Service) -> None:
     inputs = [uploads, automatic, strength, *options]
     start.click(run, inputs, outputs, show_progress_on=report, api_visibility="private", **NETWORK)
     stop.click(newest.stop, None, None, queue=False, api_visibility="private")
-    gallery.select(compare_chosen, batch, pair, show_progress="hidden", api_visibility="private", **QUICK)
+    chosen = gallery.select(compare_chosen, batch, pair, show_progress="hidden", api_visibility="private", **QUICK)
+    chosen.success(None, js=SHOW.format("chosen"), api_visibility="private")
     zipped = zip_all.click(zip_files, batch, archive, api_visibility="private", **QUICK)
     zipped.success(None, js=CLICK.format("archive"), api_visibility="private")
 

@@ -29,6 +29,7 @@ from .display import (
     ACTUAL_SIZE,
     CLICK,
     COMPARISON,
+    SHOW,
     VIEWS,
     before_after_slider,
     describe_level,
@@ -53,7 +54,7 @@ ON_ARRIVAL = "An example: drag the divider, then choose a photo of your own."
 FIRST_SIGHT = "This is the middle of your photo, at actual size. The rest follows."
 CANCELLED = "Cancelled. Press Denoise to start again."
 # In page.js. A new photo starts on Auto, whatever the one before it was set to.
-SHOW_RESULT, TEXT_ON_ARRIVAL = "() => window.showResult()", "text => window.textOnArrival(text)"
+TEXT_ON_ARRIVAL = "text => window.textOnArrival(text)"
 START_ON_AUTO = "(photo, key, auto, ...settings) => [photo, key, true, ...settings]"
 
 
@@ -110,7 +111,7 @@ class NoisyTab:
             gr.on([self.automatic.input, self.strength.release], changed, [self.photo, *settings], outputs, **busy),
         ]
         for arrived in runs[:2]:
-            arrived.success(None, js=SHOW_RESULT, **quiet)
+            arrived.success(None, js=SHOW.format("result"), **quiet)
         self.stop.click(self.cancel, self.key, outputs, queue=False, **quiet)
 
         again = result_callback(service, self.show_again)

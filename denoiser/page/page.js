@@ -1,6 +1,5 @@
-// Adds what Gradio leaves out. Photos can be dropped and pasted anywhere. The before/after divider can't be reached
-// without a mouse, so it gets a role, a name, keyboard focus and arrow keys. Examples are named after their files. At
-// actual size, the picture can be dragged, or moved with Shift and the arrow keys. A slider can be released by key.
+// Adds what Gradio leaves out: photos are dropped and pasted anywhere, the divider and the sliders take keys, examples
+// are named after their files, and pictures keep their zoom and can be moved at actual size.
 
 // Move the divider of a before/after slider by `step` pixels.
 const moveDivider = (divider, step) => {
@@ -59,14 +58,31 @@ const nameExamples = () => {
   });
 };
 
-// Scroll to the result, which is far below on a phone. Its pictures load once they are in view and push the rest down,
-// hence the second time. Called by the page's Python code.
-window.showResult = async () => {
-  const scroll = () => document.querySelector('#details').scrollIntoView({block: 'nearest'});
+// Scroll to an element if it isn't in view, and once more when its pictures are there and push the rest down. Called by
+// the page's Python code.
+window.show = async id => {
+  const element = document.getElementById(id);
+  const scroll = () => element.scrollIntoView({block: 'nearest', behavior: 'smooth'});
   scroll();
-  await Promise.all([...document.querySelectorAll('#result img')].map(image => image.decode().catch(() => {})));
+  await Promise.all([...element.querySelectorAll('img')].map(image => image.decode().catch(() => {})));
   scroll();
 };
+
+// Gradio leaves the zoom when a picture is loaded. It is kept where the next picture is of the same size.
+document.addEventListener('load', event => {
+  const image = event.target;
+  if (!image.matches?.('.compared img')) return;
+  const size = `${image.naturalWidth}×${image.naturalHeight}`;
+  if (image.dataset.size === size) event.stopPropagation();
+  image.dataset.size = size;
+}, true);
+
+// Gradio takes all touches of a picture, to zoom and move it. One finger scrolls the page where there is nothing to move.
+document.addEventListener('touchstart', event => {
+  const frame = event.target.closest?.('.compared:not(.actual-size) .content');
+  const zoomed = frame && !frame.querySelector('img').style.transform.endsWith('scale(1)');
+  if (frame && !zoomed && event.touches.length === 1) event.stopPropagation();
+}, true);
 
 // Give dropped or pasted files to the upload of the tab that is open.
 const takeFiles = files => {
@@ -95,14 +111,28 @@ document.addEventListener('drop', event => {
 });
 document.addEventListener('paste', event => takeFiles([...(event.clipboardData?.files ?? [])]));
 
+// A slider has a number to type as well. Gradio passes on whatever is typed, even nothing, so hold back what is no value of
+// the slider until the field is left, and correct it then.
+const sliderOf = input => input.type === 'number' && input.closest('.block')?.querySelector('input[type=range]');
+document.addEventListener('input', event => {
+  const {value, validity} = event.target;
+  if (sliderOf(event.target) && (value === '' || !validity.valid)) event.stopPropagation();
+}, true);
+document.addEventListener('blur', event => {
+  const input = event.target, slider = sliderOf(input);
+  if (!slider || (input.value !== '' && input.validity.valid)) return;
+  const within = Math.min(slider.max, Math.max(slider.min, Math.round(input.value)));
+  input.value = input.value === '' ? slider.value : within;
+  input.dispatchEvent(new Event('input', {bubbles: true}));
+}, true);
+
 // Gradio reports the release of a slider by the mouse only. The keyboard releases it too: an arrow key, or Enter after
 // typing a number.
 const MOVING_KEYS = [...Object.keys(ARROW_KEYS), 'Home', 'End', 'PageUp', 'PageDown'];
 document.addEventListener('keyup', event => {
-  if (!event.target.closest('.strength, #added')) return;
   if (event.target.type === 'range' && MOVING_KEYS.includes(event.key))
     event.target.dispatchEvent(new PointerEvent('pointerup', {bubbles: true}));
-  if (event.target.type === 'number' && event.key === 'Enter') event.target.blur();
+  if (event.key === 'Enter' && sliderOf(event.target)) event.target.blur();
 });
 
 // The reset button of a slider goes back to a fixed number. For the noise strength, that is Auto.
