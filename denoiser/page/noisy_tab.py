@@ -164,10 +164,11 @@ class NoisyTab:
         yield self.finished(self.results.put(cached, key), cached, amount, view)
 
     def finished(self, key: str | None, result: CachedResult, amount: float, view: str) -> dict:
-        """Return updates that show a result, with the settings it was made with."""
-        settings = {self.automatic: result.auto, self.strength: result.level, self.details: result.text}
+        """Return updates that show a result; the strength is set to what Auto found, and otherwise left alone."""
         shown = self.picture(result.photo, result.clean, result.folder, amount, view)
-        return {self.key: key, self.photo: result.upload, self.save: gr.Button(interactive=True)} | settings | shown
+        found = {self.automatic: True, self.strength: result.level} if result.auto else {}
+        texts = {self.details: result.text, self.save: gr.Button(interactive=True)}
+        return {self.key: key, self.photo: result.upload} | shown | found | texts
 
     def picture(self, before: Photo, after: Photo | None, folder: Path, amount: float, view: str) -> dict:
         return dict(zip((self.pair, self.residual), show_pair(before, after, folder, amount, view), strict=True))
