@@ -32,6 +32,7 @@ class Batch:
     files: list[Path] = field(default_factory=list)  # in `folder`, with unique names
     previews: list[tuple[str, str]] = field(default_factory=list)  # before and after, for each of the files
     captions: list[str] = field(default_factory=list)
+    note: str = ""  # how far it is
 
     def add(self, file: Path, previews: tuple[str, str], level: float, times: int) -> None:
         """Move a finished photo into the folder, `times` times, as it is listed as often."""
@@ -49,7 +50,7 @@ class Batch:
     def report(self) -> str:
         """Return a Markdown table of the photos and their states."""
         rows = (f"| {escape_markdown(path.name)} | {escape_markdown(state)} |" for path, state in self.states.items())
-        return "\n".join([f"{len(self.files)} photos denoised.", "", "| photo | |", "|---|---|", *rows])
+        return "\n".join([f"{len(self.files)} photos denoised. {self.note}", "", "| photo | |", "|---|---|", *rows])
 
 
 def zip_files(batch: Batch) -> str:

@@ -202,13 +202,18 @@ def ignore_progress(steps: Generator[Any, None, Any]) -> Generator[None, None, A
         yield None
 
 
-def report_progress(steps: Iterator[Any], progress: gr.Progress | None = None) -> Generator[None, None, Any]:
-    """Run the steps of a network_runner, show its progress to the visitor, and return the NetworkResult."""
+def report_progress(
+    steps: Iterator[Any], say: Callable[[str], Any] = lambda text: None
+) -> Generator[Any, None, NetworkResult]:
+    """Run the steps of a network_runner and return the NetworkResult.
+
+    say(text) returns the update that tells the visitor how much of the photo is done; it is yielded after each tile but
+    the last.
+    """
     started, step = time.monotonic(), None
     for step in steps:
-        if isinstance(step, tuple) and progress is not None:
-            done, total = step
-            left = (time.monotonic() - started) * (total - done) / done
-            progress(step, desc=f"Denoising, about {left:.0f} s left", unit="tiles")
-        yield None
+        done, total = step if isinstance(step, tuple) else (0, 0)
+        left = (time.monotonic() - started) * (total - done) / max(done, 1)
+        yield say(f"{100 * done // total} % denoised, about {left:.0f} s left.") if done < total else None
+    assert isinstance(step, NetworkResult)
     return step

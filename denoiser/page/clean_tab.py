@@ -46,7 +46,7 @@ def clean_tab(model: Denoiser, service: Service, samples: Samples) -> None:
         clean = open_photo(path)
         yield {photo: path, scores: ""}
         noisy = denoiser.add_noise(clean, level, seed=secrets.randbits(32))
-        result = yield from report_progress(network(noisy), progress)
+        result = yield from report_progress(network(noisy), lambda text: {scores: text})
         folder = own_folder()
         shown = str(write_preview(noisy, folder, "noisy")), str(write_preview(result.clean, folder, "denoised"))
         before = denoiser.compare(noisy, clean)

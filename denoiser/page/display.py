@@ -159,6 +159,14 @@ def describe_level(level: float) -> str:
     return next(words for limit, words in NOISE_WORDS.items() if level < limit)
 
 
+def describe_result(photo: Photo, found: float, told: float | None = None) -> str:
+    """Return a sentence, in Markdown, about the noise level that was found and the one that was told, if any."""
+    words = f"about {found:.0f}, {describe_level(found)}"
+    used = f"Auto ({words})" if told is None else f"{told:g} (Auto: {words})"
+    notes = "".join(f" {escape_markdown(note)}" for note in photo.notes)
+    return f"Noise strength: {used}. {photo.width}×{photo.height} pixels.{notes}"
+
+
 def score_table(before: dict[str, float], after: dict[str, float]) -> str:
     """Return a Markdown table of the scores before and after denoising, each as from denoiser.compare."""
     lines = ["| | with noise | denoised |", "|---|---|---|"]

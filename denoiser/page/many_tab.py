@@ -98,9 +98,7 @@ def batch_callback(model: Denoiser, scheduler: Scheduler, newest: NewestRuns) ->
             gr.Warning(html.escape(note))
         yield f"done; noise about {result.level:.0f}, {describe_level(result.level)}"
 
-    async def run(
-        paths: list[str] | None, auto: bool, level: float, *options: Any, progress: gr.Progress = gr.Progress()
-    ) -> AsyncGenerator[tuple, None]:
+    async def run(paths: list[str] | None, auto: bool, level: float, *options: Any) -> AsyncGenerator[tuple, None]:
         async with newest.run() as stopped:
             photos, problems = await asyncio.to_thread(check_photos, paths)
             done = Batch(own_folder(), dict.fromkeys(photos, "waiting") | problems)
@@ -109,7 +107,7 @@ def batch_callback(model: Denoiser, scheduler: Scheduler, newest: NewestRuns) ->
             for number, (path, (times, pixels)) in enumerate(photos.items()):
                 seconds = time.monotonic() - started
                 left = f", about {seconds * (pixels_all / pixels_done - 1):.0f} s left" if pixels_done else ""
-                progress((number, len(photos)), desc=f"Photo {number + 1} of {len(photos)}{left}", unit="photos")
+                done.note = f"Photo {number + 1} of {len(photos)} is next{left}."
                 work = denoise_one(path, done, None if auto else level, times, *options)
                 try:
                     async with contextlib.aclosing(until(stopped, scheduler.run(work, pixels))) as states:
@@ -123,6 +121,7 @@ def batch_callback(model: Denoiser, scheduler: Scheduler, newest: NewestRuns) ->
                     break
                 pixels_done += times * pixels
                 yield *show(done), SKIP
+            done.note = ""
             yield *show(done), SKIP
 
     return run

@@ -32,7 +32,7 @@ from .display import (
     SHOW,
     VIEWS,
     before_after_slider,
-    describe_level,
+    describe_result,
     download_button,
     escape_markdown,
     file_options,
@@ -51,7 +51,7 @@ from .uploads import NO_PHOTO, own_folder
 FIRST_SIDES = 640, 928  # height and width in pixels of the part of a big photo that is shown first: one tile
 BIG_PIXELS = 1_500_000
 ON_ARRIVAL = "An example: drag the divider, then choose a photo of your own."
-FIRST_SIGHT = "This is the middle of your photo, at actual size. The rest follows."
+FIRST_SIGHT = "This is the middle of your photo, at actual size. The rest follows. "
 CANCELLED = "Cancelled. Press Denoise to start again."
 # In page.js. A new photo starts on Auto, whatever the one before it was set to.
 TEXT_ON_ARRIVAL = "text => window.textOnArrival(text)"
@@ -154,12 +154,10 @@ class NoisyTab:
             if part is not photo:
                 seen = yield from report_progress(self.network(part, told, estimate=False))
                 yield self.picture(part, seen.clean, folder / "part", amount, view) | {self.details: FIRST_SIGHT}
-        result = yield from report_progress(self.network(photo, told), progress)
+        before = FIRST_SIGHT if new and part is not photo else ""
+        result = yield from report_progress(self.network(photo, told), lambda text: {self.details: before + text})
         used = min(round(result.level), denoiser.MAX_LEVEL) if auto else level
-        found = f"about {result.level:.0f}, {describe_level(result.level)}"
-        text = f"Noise strength: {f'Auto ({found})' if auto else f'{level:g} (Auto: {found})'}. "
-        text += f"{photo.width}×{photo.height} pixels, {time.monotonic() - started:.1f} s."
-        text = " ".join([text, *(escape_markdown(note) for note in photo.notes)])
+        text = f"{describe_result(photo, result.level, told)} {time.monotonic() - started:.1f} s."
         cached = CachedResult(photo, result.clean, path, folder, auto, used, text)
         yield self.finished(self.results.put(cached, key), cached, amount, view)
 

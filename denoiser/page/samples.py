@@ -13,7 +13,7 @@ from gradio import media
 import denoiser
 from denoiser import Denoiser, Photo, noise
 
-from .display import write_photo
+from .display import describe_result, write_photo
 from .result_cache import CachedResult
 from .uploads import examples_folder, own_folder
 
@@ -40,9 +40,11 @@ def make_samples(model: Denoiser) -> Samples:
         photo = camera_noise(denoiser.open_image(clean[-1]), shot)
         noisy.append(str(write_photo(photo, folder / f"{Path(name).stem}-with-noise.png")))
     before = denoiser.open_image(noisy[0])
-    after, level = model(before), round(model.estimate_level(before.pixels))
+    after, level = model(before), model.estimate_level(before.pixels)
     pair = str(write_photo(before, folder / "before.jpg")), str(write_photo(after, folder / "after.jpg"))
-    return Samples(clean, noisy, CachedResult(before, after, Path(noisy[0]).resolve(), own_folder(), True, level), pair)
+    text = describe_result(before, level)
+    result = CachedResult(before, after, Path(noisy[0]).resolve(), own_folder(), True, round(level), text)
+    return Samples(clean, noisy, result, pair)
 
 
 def camera_noise(photo: Photo, shot: float) -> Photo:

@@ -192,7 +192,7 @@ async def until(stopped: asyncio.Event, items: AsyncGenerator[Any, None]) -> Asy
     """Yield the items of a generator until the event is set; then cancel what it is waiting for, and close it."""
     stop = item = asyncio.ensure_future(stopped.wait())
     try:
-        while True:
+        while not stopped.is_set():
             item = asyncio.ensure_future(anext(items, END))  # type: ignore[arg-type]  # an awaitable
             await asyncio.wait([item, stop], return_when=asyncio.FIRST_COMPLETED)
             if stopped.is_set() or item.result() is END:

@@ -61,15 +61,18 @@ def page(browser, url):
 
 
 class Network:
-    """Counts the runs of the network. While `held`, a run goes on without end; `stopped` counts those it was left in."""
+    """Counts the runs of the network. While `held`, a run goes on without end, and so do those after `hold_after`.
+
+    `stopped` counts the runs that were ended before their end.
+    """
 
     def __init__(self, model, patch):
-        self.runs, self.stopped, self.held, by_tile = [], 0, False, model.by_tile
+        self.runs, self.stopped, self.held, self.hold_after, by_tile = [], 0, False, 1000, model.by_tile
 
         def counted(photo, level=None):
             self.runs.append((photo.height, photo.width, level))
             try:
-                while self.held:
+                while self.held or len(self.runs) > self.hold_after:
                     yield 1, 1000
                 return (yield from by_tile(photo, level))
             except GeneratorExit:
@@ -84,4 +87,4 @@ class Network:
 def network(model, monkeypatch):
     network = Network(model, monkeypatch)
     yield network
-    network.held = False
+    network.held, network.hold_after = False, 1000

@@ -19,6 +19,7 @@ import denoiser
 
 pytestmark = pytest.mark.slow
 
+
 def shown_photo(page, element, tmp_path):
     """The second picture of a before/after slider, as the browser gets it."""
     image = page.locator(f"#{element} img").nth(1)
@@ -92,6 +93,7 @@ def test_what_was_removed_is_shown(page, noisy_file, model, tmp_path):
 
 
 def test_at_actual_size_a_pixel_is_a_pixel_and_the_picture_can_be_moved(page, noisy_file):
+    page.set_viewport_size({"width": 1280, "height": 640})
     drop(page, noisy_file)
     page.get_by_label("Actual size").check()
     page.locator("#result.actual-size").wait_for()
@@ -128,6 +130,7 @@ def test_the_divider_moves_by_the_arrow_keys(page, noisy_file):
 
 def test_the_format_of_the_download_can_be_chosen(page, noisy_file, tmp_path):
     drop(page, noisy_file)
+    page.get_by_role("button", name="File options").click()
     page.locator("#format input").click()
     page.get_by_role("option", name="JPEG").click()
     file = downloaded_photo(page, "download", tmp_path)

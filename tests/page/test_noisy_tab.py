@@ -314,5 +314,3 @@ def test_leaving_during_a_run_asks_first_and_a_reload_says_what_happened(page, n
     page.reload(wait_until="domcontentloaded")
     page.get_by_text("An example: drag the divider").wait_for()
     assert len(asked) == 1
-
-
