@@ -294,7 +294,7 @@ def test_a_photo_can_be_dropped_and_pasted_anywhere(page, red, blue):
     }"""
     for kind, path in (("drop", red), ("paste", blue)):
         page.evaluate(give, [kind, path.name, list(path.read_bytes())])
-        page.locator(f'#result img[src*="after-100"]').first.wait_for()
+        page.locator('#result img[src*="after-100"]').first.wait_for()
         finished(page)
         assert downloaded(page).suggested_filename == f"{path.stem}-denoised.png"
 
