@@ -125,8 +125,7 @@ def newest_run_callback(
                 if cleared is not None:
                     yield cleared(error.message)
                 raise
-            if stopped.is_set():
-                yield SKIP  # Gradio sends the last item twice, the second time when the next run may have begun
+            yield SKIP  # Gradio sends the last item twice, the second time when the visitor may have gone on
 
     return callback
 

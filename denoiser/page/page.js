@@ -167,6 +167,7 @@ window.textOnArrival = text => {
 const improve = () => {
   makeSlidersAccessible();
   nameExamples();
+  document.querySelectorAll('.empty[aria-label]').forEach(place => place.role = 'img');
   document.querySelectorAll('footer img').forEach(icon => icon.alt = '');  // beside the same word
 };
 new MutationObserver(improve).observe(document.body, {childList: true, subtree: true});
