@@ -122,9 +122,11 @@ def big_photo(browser: Browser, url: str, process: int, path: Path) -> str:
         page.locator("#download").click()
     size = download.value.path().stat().st_size / 1e6
     page.close()
+    waited = time.perf_counter() - started
     return (
         f"{path.stem}: first seen after {first:.1f} s, whole after {whole:.1f} s, a ratio of {first / whole:.2f}. "
-        f"Downloaded ({size:.0f} MB) {time.perf_counter() - started:.1f} s after the click. The page took at most {memory(process, peak=True):.2f} GB.\n"
+        f"Downloaded ({size:.0f} MB) {waited:.1f} s after the click. The page took at most "
+        f"{memory(process, peak=True):.2f} GB.\n"
     )
 
 
