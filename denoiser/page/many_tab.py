@@ -54,7 +54,7 @@ def many_tab(model: Denoiser, service: Service) -> None:
                 type="filepath",
                 allow_preview=False,
                 columns=5,
-                height=190,
+                height=210,
                 buttons=[],
                 elem_id="gallery",
             )

@@ -263,6 +263,15 @@ def test_both_sides_have_names(page):
     ]
 
 
+def test_fullscreen_fills_the_screen(page):
+    page.locator("#result").get_by_label("Fullscreen").click()
+    page.wait_for_function(
+        "document.querySelector('#result .slider-wrap').clientHeight >= 0.95 * document.documentElement.clientHeight"
+    )
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('#result').clientHeight < 900")
+
+
 @pytest.mark.parametrize("pixel_ratio", [1, 2])
 def test_actual_size_is_actual_after_a_zoom_and_on_a_fine_screen(browser, url, noisy_file, pixel_ratio):
     with browser.new_context(viewport={"width": 1280, "height": 800}, device_scale_factor=pixel_ratio) as context:
