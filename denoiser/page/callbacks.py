@@ -125,7 +125,8 @@ def newest_run_callback(
                 if cleared is not None:
                     yield cleared(error.message)
                 raise
-            yield SKIP  # Gradio sends the last item twice, the second time when the visitor may have gone on
+            if stopped.is_set():
+                yield SKIP  # Gradio sends the last item twice, the second time when the next run may have begun
 
     return callback
 

@@ -142,7 +142,7 @@ class NoisyTab:
         cached = self.results.find(key)
         new = cached is None or cached.upload != path
         if cached is not None and not new and cached.auto == auto and (auto or cached.level == level):
-            yield self.finished(key, cached, amount, view)
+            yield from self.finished(key, cached, amount, view)
             return
         photo = open_photo(path) if cached is None or new else cached.photo
         told, folder, started = None if auto else level, own_folder(), time.monotonic()
@@ -159,14 +159,18 @@ class NoisyTab:
         used = min(round(result.level), denoiser.MAX_LEVEL) if auto else level
         text = f"{describe_result(photo, result.level, told)} {time.monotonic() - started:.1f} s."
         cached = CachedResult(photo, result.clean, path, folder, auto, used, text)
-        yield self.finished(self.results.put(cached, key), cached, amount, view)
+        yield from self.finished(self.results.put(cached, key), cached, amount, view)
 
-    def finished(self, key: str | None, result: CachedResult, amount: float, view: str) -> dict:
-        """Return updates that show a result; the strength is set to what Auto found, and otherwise left alone."""
+    def finished(self, key: str | None, result: CachedResult, amount: float, view: str) -> Generator[dict, None, None]:
+        """Yield updates that show a result; the strength is set to what Auto found, and otherwise left alone.
+
+        The setting comes first and alone: Gradio sends the last item twice, when the visitor may have moved it again.
+        """
+        if result.auto:
+            yield {self.automatic: True, self.strength: result.level}
         shown = self.picture(result.photo, result.clean, result.folder, amount, view)
-        found = {self.automatic: True, self.strength: result.level} if result.auto else {}
         texts = {self.details: result.text, self.save: gr.Button(interactive=True)}
-        return {self.key: key, self.photo: result.upload} | shown | found | texts
+        yield {self.key: key, self.photo: result.upload} | shown | texts
 
     def picture(self, before: Photo, after: Photo | None, folder: Path, amount: float, view: str) -> dict:
         return dict(zip((self.pair, self.residual), show_pair(before, after, folder, amount, view), strict=True))
