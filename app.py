@@ -22,21 +22,22 @@ from starlette.middleware import Middleware
 
 import denoiser
 from denoiser import Denoiser, DenoiserError, WeightsError
-from denoiser.page.batch import many_tab
 from denoiser.page.callbacks import Service
+from denoiser.page.clean_tab import clean_tab
 from denoiser.page.display import escape_markdown
 from denoiser.page.endpoints import add_endpoints
+from denoiser.page.html_head import ICON, use_own_head
 from denoiser.page.limits import MAX_FILE_BYTES, Limits, enforce_limits
-from denoiser.page.tabs import clean_tab, noisy_tab
+from denoiser.page.many_tab import many_tab
+from denoiser.page.noisy_tab import NoisyTab
+from denoiser.page.samples import SAMPLE, make_samples
 from denoiser.page.theme import CSS, SCRIPT, THEME
 from denoiser.page.uploads import claim_folder, keep_seconds, room, sweep, sweep_seconds
 from denoiser.weights import Weights, load_weights
 
 TITLE = "Photo denoiser"
-INTRO = (
-    "Upload a noisy photo and get a clean one back. No settings needed. Your photos are processed on this server and "
-    "deleted after {}."
-)
+SUMMARY = "Removes the noise from photos. No settings needed."
+INTRO = "Photos are processed on this server and deleted after {}."
 MAX_WAITING = 32  # requests in Gradio's own queue, which is almost always empty; further ones are refused
 MAX_SESSIONS = 256  # visitors whose settings are remembered, at up to some megabytes each
 HUB_SECONDS = 10  # wait for the Hub; its client retries for 23 s
@@ -84,17 +85,18 @@ def build_page(model: Denoiser, notice: str) -> gr.Blocks:
     """Build the page for a denoiser. notice, shown at the bottom, says which weights it uses."""
     keep, _ = keep_seconds(), room()  # refuse bad settings now rather than at each request
     claim_folder()
-    service = Service()
+    service, samples = Service(), make_samples(model)
+    service.results.lasting[SAMPLE] = samples.result
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.Markdown(f"# {TITLE}\n{INTRO.format(duration(keep))}")
-        with gr.Tab("My photo is noisy"):
-            noisy_tab(model, service)
+        gr.Markdown(f"# {TITLE}\n{SUMMARY} {INTRO.format(duration(keep))}", elem_id="intro")
+        with gr.Tab("One photo"):
+            NoisyTab(page, model, service, samples)
         with gr.Tab("Many photos"):
             many_tab(model, service)
-        with gr.Tab("Try it on a clean photo"):
-            clean_tab(model, service)
+        with gr.Tab("Test it"):
+            clean_tab(model, service, samples)
         gr.Markdown(escape_markdown(notice), elem_id="notice")
-        add_endpoints(model, service)
+        add_endpoints(page, model, service)
     page.service = service
     enforce_limits(page)
     return page.queue(max_size=MAX_WAITING, api_open=False)
@@ -113,10 +115,12 @@ def launch(page: gr.Blocks, **options: Any) -> None:
         yield
         task.cancel()
 
+    use_own_head(TITLE, SUMMARY)
     page.launch(
         theme=THEME,
         css_paths=CSS,
         js=SCRIPT.read_text(encoding="utf-8"),
+        favicon_path=ICON,
         max_file_size=MAX_FILE_BYTES,
         run_history=False,
         enable_monitoring=False,

@@ -7,7 +7,7 @@
     clean = model(photo)                        # Photo; level=None estimates the noise, 25 means sigma = 25/255
     denoiser.save_image(clean, "clean.png")
 
-    array = model.denoise(array)                # H×W×3 uint8, uint16 or float32 in [0, 1] -> same shape and dtype
+    array = model.denoise(photo.pixels)         # H×W×3 uint8, uint16 or float32 in [0, 1] -> same shape and dtype
     level = model.estimate_level(array)         # the estimate, on the 0-255 scale
 
 `level` is the standard deviation of the noise on the 0-255 scale; `sigma` is the same on [0, 1]. Input that can't be

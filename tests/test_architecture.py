@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 299, 60
-PAGE = ("theme", "scheduler", "limits", "callbacks", "display", "batch", "tabs", "endpoints")
+PAGE = ("theme", "html_head", "scheduler", "limits", "callbacks", "display", "samples", "batch", "endpoints")
+PAGE += ("noisy_tab", "many_tab", "clean_tab")
 # The only files that may import each library.
 HOMES = {
     "gradio": {"app.py", *(f"denoiser/page/{name}.py" for name in PAGE)},
@@ -40,9 +41,10 @@ LAYERS = [
     {"image_io"},
     {"inference"},
     {"cli", "__init__"},
-    {"__main__", "theme", "uploads", "result_cache", "scheduler"},
+    {"__main__", "theme", "html_head", "uploads", "result_cache", "scheduler"},
     {"limits", "callbacks", "display"},
-    {"batch", "tabs", "endpoints"},
+    {"samples", "batch", "endpoints"},
+    {"noisy_tab", "many_tab", "clean_tab"},
 ]
 
 FOUND = [path for pattern in ("app.py", "denoiser/**/*.py", "train/**/*.py") for path in sorted(ROOT.glob(pattern))]

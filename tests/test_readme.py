@@ -92,6 +92,19 @@ def test_the_readme_repeats_times_and_published_results_from_the_docs():
 
 
 @pytest.mark.slow
+def test_the_python_examples_run_as_printed(tiny_page, photo_pixels, tmp_path, monkeypatch, capsys):
+    """One after the other in one folder; only the address of the page is another."""
+    monkeypatch.chdir(tmp_path)
+    denoiser.save_image(denoiser.Photo(photo_pixels), tmp_path / "noisy.jpg")
+    library, client = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(library, {})
+    assert {path.name for path in tmp_path.iterdir()} == {"noisy.jpg", "clean.png", "25.png"}
+    exec(client.replace("http://127.0.0.1:7860", tiny_page[1]), {})
+    denoised, level, noisy = capsys.readouterr().out.split("\n")[-4:-1]
+    assert Path(denoised).name == "noisy-denoised.jpg" and float(level) >= 0 and Path(noisy).name == "clean-noisy.png"
+
+
+@pytest.mark.slow
 def test_the_guide_to_ones_own_photos_works(hub, toy_photos, tmp_path, monkeypatch):
     """Runs its commands as written, from the bundled weights to the Hub and back, with a shorter training."""
     guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").split("## Your own photos")[1]

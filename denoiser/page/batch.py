@@ -1,85 +1,86 @@
-"""The tab for many photos, which come back in one zip."""
+"""Many photos at once: what has become of each, and their results as files and as one zip."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import html
+import shutil
 import zipfile
 from collections import Counter
-from collections.abc import AsyncIterator, Generator
-from itertools import count
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from denoiser import Denoiser, DenoiserError, ImageError
+from denoiser import ImageError
 
-from .callbacks import NETWORK, SKIP, Service, find_upload, network_runner, open_photo, report_progress
-from .display import escape_markdown, result_path, write_photo, write_preview
+from .callbacks import find_upload
+from .display import escape_markdown
 from .uploads import own_folder, sweep
 
 MAX_PHOTOS = 50  # per batch
 MAX_MEGAPIXELS = 600  # per batch: fifty phone photos of 12
+NO_ROOM = "There was not enough disk space to keep all of these photos. Try fewer at once."
 
 
-def many_tab(model: Denoiser, service: Service) -> None:
-    """Add the components and callbacks of the tab for many photos."""
-    network = network_runner(model)
-    with gr.Row():
-        with gr.Column(scale=1):
-            uploads = gr.File(
-                file_count="multiple", type="filepath", label=f"Up to {MAX_PHOTOS} noisy photos", elem_id="uploads"
-            )
-            # Gradio's own preprocessing copies every file.
-            uploads.preprocess = lambda payload: payload and [file.path for file in payload]
-            start = gr.Button("Denoise all", variant="primary", elem_id="denoise-all")
-            stop = gr.Button("Cancel", elem_id="cancel-all")
-        with gr.Column(scale=2):
-            gallery = gr.Gallery(label="Denoised", type="filepath", buttons=["fullscreen"], elem_id="gallery")
-            summary = gr.Markdown(elem_id="report")
-            archive = gr.DownloadButton("Download all as a zip", interactive=False, elem_id="zip")
+@dataclass
+class Batch:
+    """What has become of the photos of a batch: a state in words for each, and the files of those that are done."""
 
-    def denoise_one(path: Path, times: int, results: Archive) -> Generator[str | None, None, None]:
-        photo = open_photo(path)
-        result = yield from report_progress(network(photo, estimate=False))
-        file = write_photo(result.clean, result_path(path, "denoised"))
+    folder: Path
+    states: dict[Path, str]  # of each upload
+    files: list[Path] = field(default_factory=list)  # in `folder`, with unique names
+    previews: list[tuple[str, str]] = field(default_factory=list)  # before and after, for each of the files
+    captions: list[str] = field(default_factory=list)
+    note: str = ""  # how far it is
+
+    def add(self, file: Path, previews: tuple[str, str], level: float, times: int) -> None:
+        """Move a finished photo into the folder, `times` times, as it is listed as often."""
         for _ in range(times):
-            results.add(file)
+            self.files.append(Path(shutil.copy(file, unique_path(self.folder, file.name))))
+            self.previews.append(previews)
+            self.captions.append(f"{self.files[-1].name}, noise about {level:.0f}")
         file.unlink()
-        yield str(write_preview(result.clean, file.parent, "preview"))
-        for note in photo.notes:
-            gr.Warning(html.escape(note))
+        sweep()
 
-    async def run(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> AsyncIterator[Any]:
-        photos, problems = await asyncio.to_thread(check_photos, paths)
-        results, previews, done = Archive(), [], 0
-        for path, (times, pixels) in photos.items():
-            progress((done, len(paths or ())), desc=path.name, unit="photos")
-            try:
-                steps = contextlib.aclosing(service.network.steps(denoise_one(path, times, results)))
-                async with service.network.turn(pixels), steps as updates:  # a turn per photo: others come between
-                    async for update in updates:
-                        previews += [update] * (update is not None)
-                        yield SKIP
-                done += times
-            except (DenoiserError, gr.Error) as error:
-                problems.append(getattr(error, "message", str(error)))
-            yield previews, summarize(done, problems), SKIP
-        zipped = results.close()
-        yield previews, summarize(done, problems), gr.DownloadButton(value=zipped, interactive=done > 0)
+    def gallery(self) -> list[tuple[str, str]]:
+        """Return the finished photos as gr.Gallery takes them: the path of a picture, and a caption."""
+        return [(after, caption) for (_, after), caption in zip(self.previews, self.captions, strict=True)]
 
-    running = start.click(
-        run, uploads, [gallery, summary, archive], show_progress_on=summary, api_visibility="private", **NETWORK
-    )
-    stop.click(None, cancels=running, queue=False, api_visibility="private")
+    def report(self) -> str:
+        """Return a Markdown table of the photos and their states."""
+        rows = (f"| {escape_markdown(path.name)} | {escape_markdown(state)} |" for path, state in self.states.items())
+        return "\n".join([f"{len(self.files)} photos denoised. {self.note}", "", "| photo | |", "|---|---|", *rows])
 
 
-def check_photos(names: list[Any] | None) -> tuple[dict[Path, tuple[int, int]], list[str]]:
+def zip_files(batch: Batch) -> str:
+    """Write the finished photos into a zip, uncompressed as photos don't shrink further, and return its path."""
+    path = own_folder() / "denoised.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in kept(batch.files):
+            archive.write(file, file.name)
+    sweep()
+    return str(*kept([path]))
+
+
+def kept(paths: Any) -> Any:
+    """Return the paths of files, unless one was deleted to make room for others: then raise gr.Error."""
+    if not all(Path(path).exists() for path in paths):
+        raise gr.Error(NO_ROOM, print_exception=False)
+    return paths
+
+
+def unique_path(folder: Path, name: str) -> Path:
+    """Return a path in a folder that no file has yet: the name, numbered if it is taken."""
+    taken = {path.name.lower() for path in folder.iterdir()}  # Windows and macOS ignore case
+    names = chain([name], (f"{number}-{name}" for number in count(2)))
+    return folder / next(name for name in names if name.lower() not in taken)
+
+
+def check_photos(names: list[Any] | None) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
     """Check the photos of a batch by their headers.
 
-    Returns {path: (how often it is listed, pixels)} of the photos that can be read, and a sentence about each of the
+    Returns {path: (how often it is listed, pixels)} of the photos that can be read, and {path: what is wrong} of the
     others. Raises gr.Error if there are no photos or too many.
     """
     if not names:
@@ -87,13 +88,13 @@ def check_photos(names: list[Any] | None) -> tuple[dict[Path, tuple[int, int]], 
     if len(names) > MAX_PHOTOS:
         raise gr.Error(f"You chose {len(names)} photos. Choose at most {MAX_PHOTOS} at once.", print_exception=False)
     photos: dict[Path, tuple[int, int]] = {}
-    problems = []
+    problems = {}
     for name, times in Counter(names).items():
         try:
             path, pixels = find_upload(name)
             photos[path] = times, pixels
         except ImageError as error:
-            problems.append(str(error))
+            problems[Path(str(name))] = str(error)
     megapixels = sum(times * pixels for times, pixels in photos.values()) / 1e6
     if megapixels > MAX_MEGAPIXELS:
         raise gr.Error(
@@ -101,32 +102,3 @@ def check_photos(names: list[Any] | None) -> tuple[dict[Path, tuple[int, int]], 
             print_exception=False,
         )
     return photos, problems
-
-
-class Archive:
-    """A zip in the upload folder to which photos are added one at a time, each under a unique name."""
-
-    def __init__(self) -> None:
-        self.path = own_folder() / "denoised.zip"
-        self._zip = zipfile.ZipFile(self.path, "w")  # uncompressed: photos don't shrink further
-        self._names: list[str] = []
-
-    def add(self, file: Path) -> None:
-        """Add a file under its own name, numbered if that is taken."""
-        numbered = (f"{number}-{file.name}" for number in count(len(self._names) + 1))
-        names = [file.name, *(next(numbered) for _ in range(len(self._names) + 1))]
-        taken = {name.lower() for name in self._names}  # Windows and macOS ignore case
-        self._names.append(next(name for name in names if name.lower() not in taken))
-        self._zip.write(file, self._names[-1])
-        sweep()
-
-    def close(self) -> str:
-        """Complete the zip and return its path. Raises gr.Error if it was deleted to make room for other files."""
-        self._zip.close()
-        if not self.path.exists():
-            raise gr.Error("There is not enough disk space for all of these photos. Try fewer at once.")
-        return str(self.path)
-
-
-def summarize(done: int, problems: list[str]) -> str:
-    return "\n".join([f"{done} photos denoised.", *(f"- {escape_markdown(problem)}" for problem in problems)])

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from denoiser import Denoiser, DenoiserError, ImageError, Photo
 from denoiser.image_io import image_size
 
 from .result_cache import ResultCache
-from .scheduler import Scheduler
+from .scheduler import NewestRuns, Scheduler, until
 from .uploads import photo_file
 
 try:
@@ -29,6 +29,7 @@ except ImportError:
         return function
 
 
+Callback = Callable[..., AsyncGenerator[Any, None]]  # of Gradio
 SKIP = gr.skip()
 MAX_PHOTO_BYTES = 400_000_000  # in memory: 100 megapixels with transparency, at 8 bits per channel
 BIG_BYTES = 200_000_000  # a cached result above this size is processed in the network's thread
@@ -66,7 +67,7 @@ def errors_for_visitors() -> Iterator[None]:
 
 def photo_callback(
     scheduler: Scheduler, work: Callable[..., Generator[Any, None, Any]], nothing_new: Any = SKIP
-) -> Callable[..., AsyncIterator[Any]]:
+) -> Callback:
     """Turn `work`, a generator function, into a Gradio callback that runs it when the visitor's turn comes.
 
     work is called with the path of the photo and the remaining arguments. It stops at its next step when the visitor
@@ -74,18 +75,58 @@ def photo_callback(
     """
 
     @functools.wraps(work)
-    async def callback(photo: Any, *arguments: Any) -> AsyncIterator[Any]:
+    async def callback(photo: Any, *arguments: Any) -> AsyncGenerator[Any, None]:
         def on_wait(others: int) -> None:
+            comes = "1 other photo comes" if others == 1 else f"{others} other photos come"
             for progress in arguments:
                 if isinstance(progress, gr.Progress):
-                    progress(0, desc=f"Waiting for your turn; other photos in the queue: {others}")
+                    progress(0, desc=f"Waiting for your turn: {comes} first.")
 
         with errors_for_visitors():
             file, pixels = await asyncio.to_thread(find_upload, photo)
-            steps = contextlib.aclosing(scheduler.steps(work(file, *arguments)))
-            async with scheduler.turn(pixels, on_wait), steps as updates:
+            updates = scheduler.run(work(file, *arguments), pixels, on_wait)
+            async with contextlib.aclosing(updates):
                 async for update in updates:
                     yield nothing_new if update is None else update
+
+    return callback
+
+
+def newest_run_callback(
+    scheduler: Scheduler,
+    newest: NewestRuns,
+    work: Callable[..., Generator[Any, None, Any]],
+    cleared: Callable[[str], Any] | None = None,
+    photos: Sequence[str] | None = None,
+    idle: bool = False,
+) -> Callback:
+    """Turn `work` into a Gradio callback as photo_callback does; each run ends the one before it in the same tab.
+
+    cleared(text) returns the updates that empty the page and show a text. They come first, and again if the run fails,
+    so that nothing of an earlier photo stays; None leaves what is shown. With `photos`, the callback takes an index
+    into these instead of a photo. With `idle`, it does nothing where there is no photo, rather than complain.
+    """
+    run = photo_callback(scheduler, work)
+
+    @functools.wraps(work)
+    async def callback(photo: Any, *arguments: Any) -> AsyncGenerator[Any, None]:
+        if photo is None and idle:
+            yield SKIP
+            return
+        async with newest.run() as stopped:
+            if cleared is not None:
+                yield cleared("")
+            try:
+                photo = photo if photos is None else photos[photo]
+                async with contextlib.aclosing(until(stopped, run(photo, *arguments))) as updates:
+                    async for update in updates:
+                        yield update
+            except gr.Error as error:
+                if cleared is not None:
+                    yield cleared(error.message)
+                raise
+            if stopped.is_set():
+                yield SKIP  # Gradio sends the last item twice, the second time when the next run may have begun
 
     return callback
 
@@ -161,13 +202,15 @@ def ignore_progress(steps: Generator[Any, None, Any]) -> Generator[None, None, A
         yield None
 
 
-def report_progress(steps: Iterator[Any], progress: gr.Progress | None = None) -> Generator[None, None, Any]:
-    """Run the steps of a network_runner, show the progress to the visitor, and return the NetworkResult."""
+def report_progress(steps: Iterator[Any], say: Callable[[str], Any] = lambda text: None) -> Generator[Any, None, Any]:
+    """Run the steps of a network_runner and return the NetworkResult.
+
+    say(text) returns the update that tells the visitor how much of the photo is done; it is yielded after each tile but
+    the last.
+    """
     started, step = time.monotonic(), None
     for step in steps:
-        if isinstance(step, tuple) and progress is not None:
-            done, total = step
-            left = (time.monotonic() - started) * (total - done) / done
-            progress(step, desc=f"Denoising, about {left:.0f} s left", unit="tiles")
-        yield None
+        done, total = step if isinstance(step, tuple) else (0, 0)
+        left = (time.monotonic() - started) * (total - done) / max(done, 1)
+        yield say(f"{100 * done // total} % denoised, about {left:.0f} s left.") if done < total else None
     return step

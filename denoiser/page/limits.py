@@ -135,7 +135,9 @@ def enforce_limits(page: gr.Blocks) -> None:
 
 
 def is_usable(block: Any, value: Any) -> bool:
-    """Return whether a setting is a single finite value; Gradio only checks its range."""
+    """Return whether a setting is a single finite value and an example exists; Gradio only checks a slider's range."""
+    if isinstance(block, gr.Dataset):
+        return value in range(len(block.samples))
     if not isinstance(block, (gr.Slider, gr.Dropdown, gr.Radio, gr.Checkbox)):
         return True
     return math.isfinite(value) if isinstance(value, (int, float)) else isinstance(value, str)

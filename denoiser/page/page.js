@@ -1,6 +1,5 @@
-// Adds what Gradio leaves out. The before/after divider can't be reached without a mouse, so it gets a role, a name,
-// keyboard focus and arrow keys. Examples are named after their files. At actual size, the picture can be dragged, or
-// moved with Shift and the arrow keys.
+// Adds what Gradio leaves out: photos are dropped and pasted anywhere, the divider and the sliders take keys, examples
+// are named after their files, and pictures keep their zoom and can be moved at actual size.
 
 // Move the divider of a before/after slider by `step` pixels.
 const moveDivider = (divider, step) => {
@@ -22,8 +21,9 @@ const pan = (frame, right, down) => {
     const place = parseFloat(frame.style.getPropertyValue(axis) || '50') - (hidden > 0 ? 100 * by / hidden : 0);
     frame.style.setProperty(axis, Math.min(100, Math.max(0, place)) + '%');
   };
-  move('--pan-x', right, image.naturalWidth - image.clientWidth);
-  move('--pan-y', down, image.naturalHeight - image.clientHeight);
+  const pixel = 1 / window.devicePixelRatio;
+  move('--pan-x', right, image.naturalWidth * pixel - frame.clientWidth);
+  move('--pan-y', down, image.naturalHeight * pixel - frame.clientHeight);
 };
 
 const ARROW_KEYS = {ArrowLeft: [-20, 0], ArrowRight: [20, 0], ArrowUp: [0, -20], ArrowDown: [0, 20]};
@@ -58,18 +58,117 @@ const nameExamples = () => {
   });
 };
 
-// Scroll to the result, which is far below on a phone. Its pictures load once they are in view and push the rest down,
-// hence the second time. Called by the page's Python code.
-window.showResult = async () => {
-  const scroll = () => document.querySelector('#details').scrollIntoView({block: 'nearest'});
+// Scroll to an element if it isn't in view, and once more when its pictures are there and push the rest down. Called by
+// the page's Python code.
+window.show = async id => {
+  const element = document.getElementById(id);
+  const scroll = () => element.scrollIntoView({block: 'nearest', behavior: 'smooth'});
   scroll();
-  await Promise.all([...document.querySelectorAll('#result img')].map(image => image.decode().catch(() => {})));
+  await Promise.all([...element.querySelectorAll('img')].map(image => image.decode().catch(() => {})));
   scroll();
+};
+
+// Gradio leaves the zoom when a picture is loaded. It is kept where the next picture is of the same size.
+document.addEventListener('load', event => {
+  const image = event.target;
+  if (!image.matches?.('.compared img')) return;
+  const size = `${image.naturalWidth}×${image.naturalHeight}`;
+  if (image.dataset.size === size) event.stopPropagation();
+  image.dataset.size = size;
+}, true);
+
+// Gradio takes all touches of a picture, to zoom and move it. One finger scrolls the page where there is nothing to move.
+document.addEventListener('touchstart', event => {
+  const frame = event.target.closest?.('.compared:not(.actual-size) .content');
+  const zoomed = frame && !frame.querySelector('img').style.transform.endsWith('scale(1)');
+  if (frame && !zoomed && event.touches.length === 1) event.stopPropagation();
+}, true);
+
+// Give dropped or pasted files to the upload of the tab that is open.
+const takeFiles = files => {
+  const input = [...document.querySelectorAll('input:has(+ .upload), #uploads input[type=file]')]
+    .find(candidate => candidate.closest('[role=tabpanel]')?.offsetParent);
+  if (!input || !files.length) return;
+  const taken = new DataTransfer();
+  for (const file of input.multiple ? files : [files[0]]) taken.items.add(file);
+  input.files = taken.files;
+  input.dispatchEvent(new Event('change', {bubbles: true}));
+};
+const hasFiles = event => [...(event.dataTransfer?.types ?? [])].includes('Files');
+document.addEventListener('dragover', event => {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.add('dropping');
+});
+document.addEventListener('dragleave', event => {
+  if (!event.relatedTarget) document.body.classList.remove('dropping');
+});
+document.addEventListener('drop', event => {
+  document.body.classList.remove('dropping');
+  if (!hasFiles(event) || event.defaultPrevented) return;  // by Gradio's own drop zone
+  event.preventDefault();
+  takeFiles([...event.dataTransfer.files]);
+});
+document.addEventListener('paste', event => takeFiles([...(event.clipboardData?.files ?? [])]));
+
+// A slider has a number to type as well. Gradio passes on whatever is typed, even nothing, so hold back what is no value of
+// the slider until the field is left, and correct it then.
+const sliderOf = input => input.type === 'number' && input.closest('.block')?.querySelector('input[type=range]');
+document.addEventListener('input', event => {
+  const {value, validity} = event.target;
+  if (sliderOf(event.target) && (value === '' || !validity.valid)) event.stopPropagation();
+}, true);
+document.addEventListener('blur', event => {
+  const input = event.target, slider = sliderOf(input);
+  if (!slider || (input.value !== '' && input.validity.valid)) return;
+  const within = Math.min(slider.max, Math.max(slider.min, Math.round(input.value)));
+  input.value = input.value === '' ? slider.value : within;
+  input.dispatchEvent(new Event('input', {bubbles: true}));
+}, true);
+
+// Gradio reports the release of a slider by the mouse only. The keyboard releases it too: an arrow key, or Enter after
+// typing a number.
+const MOVING_KEYS = [...Object.keys(ARROW_KEYS), 'Home', 'End', 'PageUp', 'PageDown'];
+document.addEventListener('keyup', event => {
+  if (event.target.type === 'range' && MOVING_KEYS.includes(event.key))
+    event.target.dispatchEvent(new PointerEvent('pointerup', {bubbles: true}));
+  if (event.key === 'Enter' && sliderOf(event.target)) event.target.blur();
+});
+
+// The reset button of a slider goes back to a fixed number. For the noise strength, that is Auto.
+document.addEventListener('click', event => {
+  const strength = event.target.closest('.strength button')?.closest('.strength');
+  if (!strength) return;
+  event.stopPropagation();
+  const automatic = document.getElementById(strength.id.replace('strength', 'auto')).querySelector('input');
+  if (!automatic.checked) automatic.click();
+}, true);
+
+// At actual size, a pixel of the photo is a pixel of the screen; page.css reads --pixel.
+const setPixelSize = () => document.documentElement.style.setProperty('--pixel', 1 / window.devicePixelRatio);
+window.addEventListener('resize', setPixelSize);
+setPixelSize();
+
+// Ask before the page is left while photos are being denoised, and say after a reload that they are gone.
+const isBusy = () => document.querySelector('[data-testid=status-tracker].generating, .progress-level');
+window.addEventListener('beforeunload', event => {
+  if (isBusy()) event.preventDefault();
+});
+document.addEventListener('change', event => {
+  if (event.target.type === 'file') sessionStorage.setItem('photo-chosen', 'yes');
+}, true);
+// Return the text for the start. Called by the page's Python code.
+window.textOnArrival = text => {
+  const lost = sessionStorage.getItem('photo-chosen');
+  sessionStorage.removeItem('photo-chosen');
+  return lost ? 'The page was reloaded, so your photo is gone. Choose it again. The picture above is an example.' : text;
 };
 
 const improve = () => {
   makeSlidersAccessible();
   nameExamples();
+  document.querySelectorAll('.empty[aria-label]').forEach(place => place.role = 'img');
+  document.querySelectorAll('footer img').forEach(icon => icon.alt = '');  // beside the same word
 };
 new MutationObserver(improve).observe(document.body, {childList: true, subtree: true});
 improve();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -23,6 +24,9 @@ class CachedResult:
     clean: Photo
     upload: Path
     folder: Path  # inside the upload folder, for this result only; its name can't be guessed
+    auto: bool = True  # whether the noise level was estimated
+    level: float = 0  # the noise level that was used, as the slider shows it
+    text: str = ""  # what the page says about it
 
     @property
     def bytes(self) -> int:
@@ -34,6 +38,7 @@ class ResultCache:
     """Results under keys that can't be guessed. Old ones expire, and above HOLD_BYTES the oldest are dropped."""
 
     def __init__(self) -> None:
+        self.lasting: dict[str, CachedResult] = {}  # results of no visitor, which are never dropped
         self._results: OrderedDict[str, tuple[float, CachedResult]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -53,6 +58,8 @@ class ResultCache:
 
     def get(self, key: str) -> CachedResult:
         """Return the result under a key and restart its expiry. Raises DenoiserError if it has been dropped."""
+        if key in self.lasting:
+            return self.lasting[key]
         self.evict()
         with self._lock:
             if key not in self._results:
@@ -60,11 +67,11 @@ class ResultCache:
             self._results[key] = time.monotonic(), self._results.pop(key)[1]
             return self._results[key][1]
 
-    def drop(self, key: str | None) -> None:
-        """Forget the result under a key, if there is one."""
-        if key is not None:
-            with self._lock:
-                self._results.pop(key, None)
+    def find(self, key: str | None) -> CachedResult | None:
+        """Return the result under a key, or None if there is none (anymore)."""
+        with contextlib.suppress(DenoiserError):
+            return None if key is None else self.get(key)
+        return None
 
     def evict(self) -> None:
         """Drop results that are too old or too many. Also called at intervals, for visitors who have left."""

@@ -3,7 +3,7 @@
 Work on a photo is cut into slices of about a second. The next slice goes to the visitor who has used the least worker
 time recently, so a single photo finishes soon even beside a large photo, a long batch or a hundred photos from one
 visitor. Each visitor has one photo open at a time, however many are waiting, and all open photos together stay below
-MAX_OPEN_PIXELS, which bounds memory.
+MAX_OPEN_PIXELS, which bounds memory. NewestRuns ends a visitor's run when the same page of theirs starts another.
 """
 
 from __future__ import annotations
@@ -116,11 +116,19 @@ class Scheduler:
         self._used = {name: used * fade for name, used in self._used.items() if used > 0.01}
         self._used[whose] = self._used.get(whose, 0) + seconds
 
-    async def steps(self, work: Generator[Any, None, Any]) -> AsyncGenerator[Any, None]:
-        """Run a generator in slices: yield None first, then the last item of each slice.
+    async def run(
+        self, work: Generator[Any, None, Any], pixels: int, on_wait: Callable[[int], None] | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """Run a generator on a photo of `pixels` pixels when its turn comes; see turn and steps."""
+        async with self.turn(pixels, on_wait), contextlib.aclosing(self.steps(work)) as updates:
+            async for update in updates:
+                yield update
 
-        At each of these yields, Gradio stops a run that was cancelled or whose visitor has left. The first one comes
-        before any work is done.
+    async def steps(self, work: Generator[Any, None, Any]) -> AsyncGenerator[Any, None]:
+        """Run a generator in slices of about a second: yield None first, then the last item of each slice.
+
+        An item that is not None ends its slice, so that what there is to show is shown at once. At each of these
+        yields, Gradio stops a run that was cancelled or whose visitor has left. The first one comes before any work.
         """
         try:
             yield None
@@ -131,12 +139,75 @@ class Scheduler:
 
 
 def _slice(work: Generator[Any, None, Any]) -> Any:
-    update, until = END, time.monotonic() + SLICE_SECONDS
-    for newest in work:
-        update = newest
-        if time.monotonic() > until:
-            break
-    return update
+    until = time.monotonic() + SLICE_SECONDS
+    for update in work:
+        if update is not None or time.monotonic() > until:
+            return update
+    return END
+
+
+@dataclass(eq=False)
+class Run:
+    """A run of NewestRuns: whether it has to stop, and whether it has ended."""
+
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class NewestRuns:
+    """The newest run of each browser tab. A run starts once the one before it has ended, so results can't overlap."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Run] = {}
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[asyncio.Event]:
+        """Stop the run of the current request's tab, and start another when it has ended.
+
+        Yields the event that is set when this run has to stop in turn: hand it to `until`.
+        """
+        tab, mine = browser_tab(), Run()
+        before, self._newest[tab] = self._newest.get(tab), mine
+        try:
+            await self._end(before)
+            yield mine.stopped
+        finally:
+            mine.ended.set()
+            if self._newest.get(tab) is mine:
+                del self._newest[tab]
+
+    async def stop(self) -> bool:
+        """Stop the run of the current request's tab and wait for its end; return whether there was one."""
+        return await self._end(self._newest.get(browser_tab()))
+
+    async def _end(self, run: Run | None) -> bool:
+        if run is None:
+            return False
+        run.stopped.set()
+        await run.ended.wait()
+        return True
+
+
+async def until(stopped: asyncio.Event, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """Yield the items of a generator until the event is set; then cancel what it is waiting for, and close it."""
+    stop = item = asyncio.ensure_future(stopped.wait())
+    try:
+        while not stopped.is_set():
+            item = asyncio.ensure_future(anext(items, END))  # type: ignore[arg-type]  # an awaitable
+            await asyncio.wait([item, stop], return_when=asyncio.FIRST_COMPLETED)
+            if stopped.is_set() or item.result() is END:
+                break
+            yield item.result()
+    finally:
+        for task in (item, stop):
+            task.cancel()
+        await asyncio.gather(item, stop, return_exceptions=True)
+        await items.aclose()
+
+
+def browser_tab() -> str:
+    """Return the session of the current request, which is one page in one browser tab."""
+    return str(getattr(LocalContext.request.get(None), "session_hash", ""))
 
 
 def visitor() -> str:

@@ -7,6 +7,11 @@ from pathlib import Path
 import httpx
 
 SECONDS = 60
+BATCH = True, 25, "Like the upload", 95, False  # the settings of the tab for many photos, as it starts
+# The name of a licence as a model card from anywhere may have it.
+LICENSE = """MIT ![x](https://example.org/x.png) <img src="https://example.org/y.png"> <form><input></form> [a](//b) $x$
+
+# www.example.org https://example.org a@example.org `code` *it* ~~no~~ | a | &lt; <!-- -->"""
 
 
 class Visitor:

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from visitor import Visitor, named
+from visitor import BATCH, Visitor, named
 
 import denoiser
 
@@ -30,6 +30,7 @@ KILL_GB = 6.5  # nothing else on this machine is to suffer
 KEEP_SECONDS, DISK_GB = 60, 0.6
 ATTACKER = "203.0.113.7"  # an address as a proxy hands it on
 VIEW = "Before / after"
+RUN = "run", "uploadbutton", "state", "checkbox"  # the callback for a noisy photo
 
 pytestmark = pytest.mark.long
 
@@ -184,7 +185,7 @@ class Honest:
     def denoise(self):
         self.visitor = Visitor(self.page.url)
         upload = self.visitor.upload(self.photo)[0]
-        number = self.page.number("run", "image", "state", "checkbox")
+        number = self.page.number(*RUN)
         assert self.visitor.ask(number, upload, None, True, 25, 100, VIEW).get("data")
 
     def move_amount(self):
@@ -209,15 +210,16 @@ def cancels_45_photos_of_100_megapixels(page, attacker, photos):
 
 
 def storm(page, attacker, upload, times, seconds):
-    number = page.number("run", "image", "state", "checkbox")
+    number = page.number(*RUN)
     for _ in range(times):
+        attacker.session = os.urandom(4).hex()  # in one tab, a run ends the one before it
         event = attacker.join(number, upload, None, True, 25, 100, VIEW)
         time.sleep(seconds)
         attacker.cancel(number, event)
 
 
 def walks_round_the_queue(page, attacker, photos):
-    upload, number = attacker.upload(photos / "24.jpg")[0], page.number("run", "image", "state", "checkbox")
+    upload, number = attacker.upload(photos / "24.jpg")[0], page.number(*RUN)
     bodies = [("denoise", {"data": [upload, None]})] * 16
     bodies += [("predict", {"data": [upload, None, True, 25, 100, VIEW], "fn_index": number, "session_hash": "x"})] * 16
     with ThreadPoolExecutor(16) as pool:
@@ -229,9 +231,7 @@ def holds_20_results(page, attacker, photos):
     for _ in range(20):
         upload = attacker.upload(photos / "deep.png")[0]
         attacker.session = os.urandom(4).hex()
-        assert attacker.ask(page.number("run", "image", "state", "checkbox"), upload, None, False, 0, 100, VIEW).get(
-            "data"
-        )
+        assert attacker.ask(page.number(*RUN), upload, None, False, 0, 100, VIEW).get("data")
 
 
 def joins_100_times_with_20_megabytes(page, attacker, photos):
@@ -253,28 +253,29 @@ def sends_a_long_form_field(page, attacker, photos):
 
 def lists_a_photo_of_100_megapixels_50_times(page, attacker, photos):
     upload = attacker.upload(photos / "100.jpg")[0]
-    assert "megapixels" in attacker.ask(page.number("run", "file"), [upload] * 50)["error"]
+    assert "megapixels" in attacker.ask(page.number("run", "file"), [upload] * 50, *BATCH)["error"]
 
 
 def leaves_a_batch_alone(page, attacker, photos):
     photos = [photos / f"{number}.jpg" for number in (24, 10, 6, 1)]
     number, uploads = page.number("run", "file"), attacker.upload(*photos)
-    event = attacker.join(number, uploads)
+    event = attacker.join(number, uploads, *BATCH)
     time.sleep(30)
     attacker.cancel(number, event)
 
 
 def fills_all_places(page, attacker, photos):
-    upload, number = attacker.upload(photos / "24.jpg")[0], page.number("run", "image", "state", "checkbox")
-    events = [attacker.join(number, upload, None, True, 25, 100, VIEW) for _ in range(60)]
+    upload, number = attacker.upload(photos / "24.jpg")[0], page.number(*RUN)
+    tabs = [Visitor(page.url, ATTACKER) for _ in range(60)]
+    events = [tab.join(number, upload, None, True, 25, 100, VIEW) for tab in tabs]
     time.sleep(30)
-    for event in events:
-        attacker.cancel(number, event)
+    for tab, event in zip(tabs, events, strict=True):
+        tab.cancel(number, event)
 
 
 def fills_the_disk(page, attacker, photos):
     upload = attacker.upload(photos / "deep.png")[0]
-    attacker.ask(page.number("run", "image", "state", "checkbox"), upload, None, False, 0, 100, VIEW)
+    attacker.ask(page.number(*RUN), upload, None, False, 0, 100, VIEW)
     for number in range(20):
         attacker.ask(page.number("show_again"), None, number + 1 / 3, VIEW)
         attacker.ask(page.number("make_file"), None, number / 3, "TIFF", 95, False)
@@ -295,14 +296,14 @@ def leaves_uploads_half_done(page, attacker, photos):
 
 def saves_a_photo_of_100_megapixels_in_every_format(page, attacker, photos):
     upload = attacker.upload(photos / "100.jpg")[0]
-    assert attacker.ask(page.number("run", "image", "state", "checkbox"), upload, None, False, 0, 100, VIEW).get("data")
+    assert attacker.ask(page.number(*RUN), upload, None, False, 0, 100, VIEW).get("data")
     for kind in ("JPEG", "PNG", "WebP", "TIFF"):
         assert attacker.ask(page.number("make_file"), None, 50, kind, 95, False).get("data")
 
 
 def compares_a_clean_photo(page, attacker, photos):
     upload = attacker.upload(photos / "10.jpg")[0]
-    assert attacker.ask(page.number("run", "image", "slider"), upload, 25).get("data")
+    assert attacker.ask(page.number("run", "uploadbutton", "slider"), upload, 25).get("data")
 
 
 def opens_bombs(page, attacker, photos):

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.responses import StreamingResponse
-from visitor import Visitor, named, number_of
+from visitor import BATCH, Visitor, named, number_of
 
 import app
 import denoiser
@@ -53,7 +53,11 @@ def test_fifty_files_of_long_names_fit_into_a_request(visitor, tiny_page, tmp_pa
     files = [named(f"/tmp/photo-denoiser-12345678/{'f' * 64}/" + "й" * 127) for _ in range(50)]
     for file in files:
         file.update(url=httpx.URL("http://localhost:7860").join(file["path"]).raw_path.decode(), orig_name="й" * 127)
-    body = {"data": [files], "fn_index": number_of(tiny_page[0], "run", "File"), "session_hash": visitor.session}
+    body = {
+        "data": [files, *BATCH],
+        "fn_index": number_of(tiny_page[0], "run", "File"),
+        "session_hash": visitor.session,
+    }
     content = json.dumps(body, ensure_ascii=False).encode()
     assert len(content) > limits.MAX_BODY_BYTES / 2
     headers = {"content-type": "application/json"}
@@ -108,7 +112,7 @@ def test_the_queue_is_not_walked_round(visitor, tiny_page, photo):
             assert answer.status_code in (404, 500), (path, endpoint)  # 500: there is none of that name
     for number, callback in page.fns.items():
         if callback.fn is not None and any(
-            type(block).__name__ in ("Image", "File", "Api") for block in callback.inputs
+            type(block).__name__ in ("UploadButton", "File", "Api") for block in callback.inputs
         ):
             body = {"data": [upload] * 9, "fn_index": number, "session_hash": visitor.session}
             assert visitor.http.post("/run/predict", json=body).status_code == 404
@@ -150,14 +154,17 @@ def test_no_file_or_value_gets_an_empty_answer_or_a_traceback(visitor, tiny_page
         assert_answered(visitor.call("denoise", upload, junk))
         assert_answered(visitor.call("add_noise", upload, junk, 0))
         assert_answered(visitor.call("add_noise", upload, 20, junk))
-        for number in (number_of(page, "run", "Image", "State"), number_of(page, "run", "Image", "Slider")):
+        for number in (
+            number_of(page, "run", "UploadButton", "State"),
+            number_of(page, "run", "UploadButton", "Slider"),
+        ):
             fine = [upload, None, True, 25, 100, VIEW] if len(page.fns[number].inputs) > 2 else [upload, 25]
             for place, value in enumerate(fine):
                 if value is not None:
                     assert_answered(visitor.ask(number, *fine[:place], junk, *fine[place + 1 :]))
             assert_answered(visitor.ask(number, *fine[:-1]))
         for files in (junk, [junk], [upload, junk]):
-            assert_answered(visitor.ask(number_of(page, "run", "File"), files))
+            assert_answered(visitor.ask(number_of(page, "run", "File"), files, *BATCH))
         for amount, view in ((junk, VIEW), (50, junk)):
             assert_answered(visitor.ask(number_of(page, "show_again"), None, amount, view))
         for place, value in enumerate(fine := [None, 50, FORMAT, 95, False]):
@@ -186,7 +193,7 @@ def assert_answered(answer):
 
 def test_no_setting_gets_into_a_path(visitor, tiny_page, photo):
     page, _ = tiny_page
-    visitor.ask(number_of(page, "run", "Image", "State"), visitor.upload(photo)[0], None, True, 25, 100, VIEW)
+    visitor.ask(number_of(page, "run", "UploadButton", "State"), visitor.upload(photo)[0], None, True, 25, 100, VIEW)
     answer = visitor.ask(number_of(page, "make_file"), None, 50, FORMAT, 95, "/../../../../tmp/x")
     assert answer["data"][0]["path"].endswith("/50-95-True/holiday-denoised.png")
 
@@ -201,7 +208,7 @@ def test_what_is_remembered_of_visitors_is_limited(tiny_page):
     page, url = tiny_page
     visitor, number = Visitor(url), number_of(page, "show_again")
     for visitor.session in map(str, range(app.MAX_SESSIONS + 20)):
-        visitor.join(number, None, 50, VIEW)
+        visitor.join(number, None, 100, VIEW)
     assert len(page.state_holder.session_data) <= app.MAX_SESSIONS
 
 

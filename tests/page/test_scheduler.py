@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from gradio.context import LocalContext
 from gradio_client import Client, handle_file
-from visitor import Visitor, number_of
+from visitor import BATCH, Visitor, number_of
 
 import denoiser
 from denoiser import DenoiserError, Photo
-from denoiser.page import batch, result_cache, scheduler
+from denoiser.page import batch, result_cache, scheduler, uploads
 from denoiser.page.result_cache import CachedResult, ResultCache
-from denoiser.page.scheduler import MAX_OPEN_PIXELS, Scheduler
+from denoiser.page.scheduler import MAX_OPEN_PIXELS, NewestRuns, Scheduler, until
 
 pytestmark = pytest.mark.slow
 
@@ -121,21 +121,53 @@ def test_photos_that_are_open_take_turns_and_each_gets_as_much_as_a_slice(monkey
     monkeypatch.setattr(scheduler, "SLICE_SECONDS", 0)
     seen = []
 
-    def work(name):
+    def work(name, shown):
         for number in range(3):
             seen.append(name)
-            yield number
+            yield number if shown or number == 2 else None
 
-    async def run(line, name):
-        return [update async for update in line.steps(work(name))]
+    async def run(line, name, shown):
+        return [update async for update in line.steps(work(name, shown))]
 
-    async def scene():
+    async def scene(shown=False):
         line = Scheduler(8)
-        return await asyncio.gather(run(line, "a"), run(line, "b"))
+        return await asyncio.gather(run(line, "a", shown), run(line, "b", shown))
 
-    assert asyncio.run(scene()) == [[None, 0, 1, 2]] * 2 and seen == ["a", "b"] * 3
+    assert asyncio.run(scene()) == [[None, None, None, 2]] * 2 and seen == ["a", "b"] * 3
     monkeypatch.setattr(scheduler, "SLICE_SECONDS", 10)
     assert asyncio.run(scene()) == [[None, 2]] * 2 and seen[6:] == ["a"] * 3 + ["b"] * 3
+    assert asyncio.run(scene(shown=True)) == [[None, 0, 1, 2]] * 2  # what there is to show is shown at once
+
+
+def test_a_run_starts_when_the_one_before_it_in_the_same_tab_has_ended():
+    async def scene():
+        newest, events = NewestRuns(), []
+
+        async def work(name):
+            try:
+                for _ in range(1000):
+                    yield events.append(name)
+                    await asyncio.sleep(0.001)
+            finally:
+                await asyncio.sleep(0.02)  # it takes its time to end
+                events.append(f"{name} ended")
+
+        async def run(name):
+            async with newest.run() as stopped:
+                async for _ in until(stopped, work(name)):
+                    await asyncio.sleep(0)
+
+        tasks = []
+        for name in "abc":  # b is stopped while it waits for a
+            tasks.append(asyncio.create_task(run(name)))
+            await asyncio.sleep(0.01 if name == "a" else 0)
+        await asyncio.sleep(0.1)
+        assert await newest.stop() and not await newest.stop()
+        await asyncio.gather(*tasks)
+        names = [event for event, after in zip(events, [*events[1:], ""], strict=True) if event != after]
+        assert names == ["a", "a ended", "c", "c ended"]
+
+    asyncio.run(scene())
 
 
 def test_who_had_less_of_the_time_lately_comes_first(monkeypatch):
@@ -221,12 +253,13 @@ def wait_for(condition):
 
 def test_what_is_cancelled_stops_and_what_was_waiting_is_never_started(tiny_page, photo, network):
     page, url = tiny_page
-    visitor, number = Visitor(url), number_of(page, "run", "Image", "State")
+    tabs, number = [Visitor(url) for _ in range(4)], number_of(page, "run", "UploadButton", "State")
+    visitor = tabs[0]
     upload = visitor.upload(photo)[0]
-    events = [visitor.join(number, upload, None, True, 25, 100, VIEW) for _ in range(4)]
+    events = [tab.join(number, upload, None, True, 25, 100, VIEW) for tab in tabs]
     wait_for(lambda: "started" in network.events)
-    for event in events:
-        visitor.cancel(number, event)
+    for tab, event in zip(tabs, events, strict=True):
+        tab.cancel(number, event)
     wait_for(lambda: "stopped" in network.events)
     network.go_on.set()
     assert visitor.ask(number, upload, None, True, 25, 100, VIEW).get("data")
@@ -246,28 +279,30 @@ def test_a_program_that_cancels_stops_the_endpoint(tiny_page, photo, network, tm
 
 def test_who_waits_is_told_so(tiny_page, photo, network):
     page, url = tiny_page
-    visitor, number = Visitor(url), number_of(page, "run", "Image", "State")
+    other, visitor, number = Visitor(url), Visitor(url), number_of(page, "run", "UploadButton", "State")
     upload = visitor.upload(photo)[0]
-    events = [visitor.join(number, upload, None, True, 25, 100, VIEW) for _ in range(2)]
+    events = {other: other.join(number, upload, None, True, 25, 100, VIEW)}
+    wait_for(lambda: "started" in network.events)
+    events[visitor] = visitor.join(number, upload, None, True, 25, 100, VIEW)
     told = threading.Event()
 
     def listen():
         with visitor.http.stream("GET", "/queue/data", params={"session_hash": visitor.session}) as lines:
             for line in lines.iter_lines():
-                if "other photos in the queue: 1" in line:
+                if "Waiting for your turn: 1 other photo comes first." in line:
                     told.set()
 
     threading.Thread(target=listen, daemon=True).start()
     assert told.wait(20)
-    for event in events:
-        visitor.cancel(number, event)
+    for tab, event in events.items():
+        tab.cancel(number, event)
     wait_for(lambda: "stopped" in network.events)
 
 
 def test_who_leaves_while_waiting_is_not_worked_for(tiny_page, photo, network):
     page, url = tiny_page
     busy, gone = Visitor(url), Visitor(url)
-    number = number_of(page, "run", "Image", "State")
+    number = number_of(page, "run", "UploadButton", "State")
     upload = busy.upload(photo)[0]
     event = busy.join(number, upload, None, True, 25, 100, VIEW)
     wait_for(lambda: "started" in network.events)
@@ -285,7 +320,7 @@ def test_a_batch_that_nobody_listens_to_keeps_nobody_waiting(tiny_page, photo, n
     page, url = tiny_page
     attacker, honest = Visitor(url, ATTACKER), Visitor(url)
     upload = attacker.upload(photo)[0]
-    attacker.join(number_of(page, "run", "File"), [upload])
+    attacker.join(number_of(page, "run", "File"), [upload], *BATCH)
     wait_for(lambda: "started" in network.events)
     assert "complete" in honest.call("estimate_noise", upload)
     assert "done" not in network.events
@@ -294,12 +329,12 @@ def test_a_batch_that_nobody_listens_to_keeps_nobody_waiting(tiny_page, photo, n
 def test_who_takes_many_places_leaves_some_and_quick_things_go_on(tiny_page, photo, network):
     page, url = tiny_page
     attacker, honest = Visitor(url, ATTACKER), Visitor(url)
-    number = number_of(page, "run", "Image", "State")
+    number = number_of(page, "run", "UploadButton", "State")
     network.go_on.set()
     upload = honest.upload(photo)[0]
     assert honest.ask(number, upload, None, True, 25, 100, VIEW).get("data")
     network.go_on.clear()
-    for _ in range(60):
+    for attacker.session in map(str, range(60)):
         attacker.join(number, upload, None, True, 25, 100, VIEW)
     assert honest.ask(number_of(page, "show_again"), None, 50, VIEW).get("data")
     assert honest.ask(number_of(page, "make_file"), None, 50, "PNG", 95, False).get("data")
@@ -321,9 +356,11 @@ def test_a_photo_that_is_listed_again_and_again_is_denoised_once(tiny_page, phot
     page, url = tiny_page
     network.go_on.set()
     visitor = Visitor(url)
-    answer = visitor.ask(number_of(page, "run", "File"), visitor.upload(photo) * 50)
+    answer = visitor.ask(number_of(page, "run", "File"), visitor.upload(photo) * 50, *BATCH)
     assert network.events == ["opened", "started", "done"]
-    with zipfile.ZipFile(answer["data"][2]["value"]["path"]) as archive:
+    assert len({item["caption"] for item in answer["data"][0]}) == 50
+    zipped = visitor.ask(number_of(page, "zip_files"), None)
+    with zipfile.ZipFile(zipped["data"][0]["path"]) as archive:
         assert len(set(archive.namelist())) == 50
 
 
@@ -332,21 +369,21 @@ def test_too_many_pixels_at_once_are_refused(tiny_page, photo, monkeypatch):
     visitor, number = Visitor(url), number_of(page, "run", "File")
     monkeypatch.setattr(batch, "MAX_MEGAPIXELS", 0.1)  # the photo has 0.036
     upload = visitor.upload(photo)
-    assert visitor.ask(number, upload * 2).get("data")
-    assert "megapixels together" in visitor.ask(number, upload * 3)["error"]
+    assert visitor.ask(number, upload * 2, *BATCH).get("data")
+    assert "megapixels together" in visitor.ask(number, upload * 3, *BATCH)["error"]
 
 
 def test_members_of_a_zip_have_names_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     names = ["a.png", "a.png", "2-a.png", "A.png", "2-A.PNG", "a.png", "b.png", "3-a.png"]
-    archive = batch.Archive()
+    done = batch.Batch(uploads.own_folder(), {})
     for number, name in enumerate(names):
         (tmp_path / str(number)).mkdir()
         path = tmp_path / str(number) / name
         path.write_text(str(number))
-        archive.add(path)
-    with zipfile.ZipFile(archive.close()) as made:
-        assert made.namelist()[:3] == ["a.png", "2-a.png", "3-2-a.png"]
+        done.add(path, ("before.jpg", "after.jpg"), 25, times=1)
+    with zipfile.ZipFile(batch.zip_files(done)) as made:
+        assert made.namelist()[:3] == ["a.png", "2-a.png", "2-2-a.png"]
         assert len({name.lower() for name in made.namelist()}) == len(names)
         assert [made.read(name).decode() for name in made.namelist()] == list("01234567")
 
@@ -410,7 +447,7 @@ def test_what_a_lent_gpu_does_comes_back_through_another_process(tiny_config, ph
 def test_the_page_says_that_a_result_is_no_longer_held(tiny_page, photo, monkeypatch):
     page, url = tiny_page
     visitor, other = Visitor(url), Visitor(url)
-    number, amount = number_of(page, "run", "Image", "State"), number_of(page, "show_again")
+    number, amount = number_of(page, "run", "UploadButton", "State"), number_of(page, "show_again")
     assert visitor.ask(amount, None, 50, VIEW).get("data")  # there was none yet
     upload = visitor.upload(photo)[0]
     visitor.ask(number, upload, None, True, 25, 100, VIEW)
@@ -425,7 +462,7 @@ def test_amounts_are_whole_and_nothing_is_written_twice(tiny_page, photo):
     page, url = tiny_page
     visitor = Visitor(url)
     show, make = number_of(page, "show_again"), number_of(page, "make_file")
-    visitor.ask(number_of(page, "run", "Image", "State"), visitor.upload(photo)[0], None, True, 25, 100, VIEW)
+    visitor.ask(number_of(page, "run", "UploadButton", "State"), visitor.upload(photo)[0], None, True, 25, 100, VIEW)
     shown = {visitor.ask(show, None, 50 + n / 1000, VIEW)["data"][0]["value"][1]["path"] for n in range(5)}
     made = {visitor.ask(make, None, 50 + n / 1000, "TIFF", 95, False)["data"][0]["path"] for n in range(5)}
     assert len(shown) == len(made) == 1
