@@ -20,6 +20,7 @@ from .uploads import own_folder, sweep
 
 MAX_PHOTOS = 50  # per batch
 MAX_MEGAPIXELS = 600  # per batch: fifty phone photos of 12
+NO_PHOTOS = "Choose some photos first."
 NO_ROOM = "There was not enough disk space to keep all of these photos. Try fewer at once."
 
 
@@ -53,8 +54,10 @@ class Batch:
         return "\n".join([f"{len(self.files)} photos denoised. {self.note}", "", "| photo | |", "|---|---|", *rows])
 
 
-def zip_files(batch: Batch) -> str:
+def zip_files(batch: Batch | None) -> str:
     """Write the finished photos into a zip, uncompressed as photos don't shrink further, and return its path."""
+    if batch is None:
+        raise gr.Error(NO_PHOTOS, print_exception=False)
     path = own_folder() / "denoised.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in kept(batch.files):
@@ -84,7 +87,7 @@ def check_photos(names: list[Any] | None) -> tuple[dict[Path, tuple[int, int]], 
     others. Raises gr.Error if there are no photos or too many.
     """
     if not names:
-        raise gr.Error("Choose some photos first.", print_exception=False)
+        raise gr.Error(NO_PHOTOS, print_exception=False)
     if len(names) > MAX_PHOTOS:
         raise gr.Error(f"You chose {len(names)} photos. Choose at most {MAX_PHOTOS} at once.", print_exception=False)
     photos: dict[Path, tuple[int, int]] = {}

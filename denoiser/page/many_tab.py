@@ -14,7 +14,7 @@ import gradio as gr
 
 from denoiser import Denoiser, DenoiserError
 
-from .batch import MAX_PHOTOS, Batch, check_photos, kept, zip_files
+from .batch import MAX_PHOTOS, NO_PHOTOS, Batch, check_photos, kept, zip_files
 from .callbacks import NETWORK, QUICK, SKIP, Service, network_runner, open_photo
 from .display import (
     CLICK,
@@ -75,8 +75,10 @@ def many_tab(model: Denoiser, service: Service) -> None:
     zipped.success(None, js=CLICK.format("archive"), api_visibility="private")
 
 
-def compare_chosen(batch: Batch, chosen: gr.SelectData) -> gr.ImageSlider:
+def compare_chosen(batch: Batch | None, chosen: gr.SelectData) -> gr.ImageSlider:
     """Show the photo that was clicked in the gallery before and after."""
+    if batch is None or chosen.index not in range(len(batch.previews)):
+        raise gr.Error(NO_PHOTOS, print_exception=False)
     return gr.ImageSlider(kept(batch.previews[chosen.index]), visible=True)
 
 

@@ -124,7 +124,8 @@ def test_what_the_browser_cannot_show_is_taken_by_its_name_and_shown(page, name)
     Image.new("RGB", (96, 96), RED).save(file, "TIFF" if name.endswith("tif") else "HEIF")
     choose(page, {"name": name, "mimeType": "", "buffer": file.getvalue()})
     finished(page)
-    assert page.locator("#result img").evaluate_all("images => images.map(image => image.naturalWidth)") == [96, 96]
+    widths = "images => Promise.all(images.map(image => image.decode().then(() => image.naturalWidth)))"
+    assert page.locator("#result img").evaluate_all(widths) == [96, 96]
 
 
 # --- what is computed, and when ----------------------------------------------------------------------------------

@@ -256,10 +256,13 @@ def test_what_is_cancelled_stops_and_what_was_waiting_is_never_started(tiny_page
     tabs, number = [Visitor(url) for _ in range(4)], number_of(page, "run", "UploadButton", "State")
     visitor = tabs[0]
     upload = visitor.upload(photo)[0]
-    events = [tab.join(number, upload, None, True, 25, 100, VIEW) for tab in tabs]
+    events = [visitor.join(number, upload, None, True, 25, 100, VIEW)]
     wait_for(lambda: "started" in network.events)
-    for tab, event in zip(tabs, events, strict=True):
+    events += [tab.join(number, upload, None, True, 25, 100, VIEW) for tab in tabs[1:]]
+    wait_for(lambda: len(page.service.network._turns) == len(tabs))
+    for tab, event in reversed(list(zip(tabs, events, strict=True))):  # the one that runs is the last
         tab.cancel(number, event)
+    wait_for(lambda: len(page.service.network._turns) == 0)
     wait_for(lambda: "stopped" in network.events)
     network.go_on.set()
     assert visitor.ask(number, upload, None, True, 25, 100, VIEW).get("data")
