@@ -204,6 +204,8 @@ def test_the_strength_can_be_moved_during_the_first_run(page, network, red):
 @pytest.mark.parametrize(("typed", "kept"), [("250", "100"), ("-7", "0"), ("", None), ("33.4", "33")])
 def test_typed_nonsense_is_corrected(page, red, typed, kept):
     drop(page, red)
+    finished(page)
+    page.wait_for_timeout(500)  # Gradio shows the last updates of a run a little later
     for name in ("strength", "amount"):
         number = page.locator(f"#{name} input[type=number]")
         before = number.input_value()
