@@ -1,20 +1,14 @@
 """Streams of photos that don't fit in memory: exact resume, epochs, and what is skipped."""
 
-import io
-import sys
 import threading
 import time
 
-import datasets
 import numpy as np
 import pytest
 import torch
-from loopback_hub import READ_TOKEN, Repo
-from PIL import Image
 
 from denoiser import Photo, save_image
 from denoiser.errors import ImageError
-from train.__main__ import main
 from train.config import ConfigError, TrainConfig
 from train.data import hub_dataset as hub_data
 from train.data import photo_files as data

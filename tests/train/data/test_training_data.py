@@ -1,29 +1,15 @@
 """Training data: which photos a source holds, how they are read, and what is held out."""
 
-import tracemalloc
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from denoiser import Photo, noise, save_image
+from denoiser import Photo, save_image
 from train.config import ConfigError, TrainConfig
-from train.data import bsds500, dead_leaves
+from train.data import bsds500
 from train.data import photo_files as data
-from train.data.batches import (
-    add_noise,
-    classic_augmentation,
-    clean_crops,
-    draw_batch,
-    draw_sigma,
-    draw_told,
-    gaussian_batch,
-)
-from train.data.noise_level import local_sigma
-from train.data.photo_set import PhotoSet
-from train.data.training_data import Source, load_photos, open_training_data, training_set
-
+from train.data.training_data import load_photos, open_training_data
 
 
 def test_camera_data_is_read_from_its_own_sources(tmp_path, small_synthetic_set):
