@@ -7,10 +7,6 @@ whole, and whether twenty visitors at once are all served in flat memory. Memory
 from __future__ import annotations
 
 import argparse
-import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
-import httpx
 import numpy as np
 import torch
 from gradio import media
@@ -30,8 +25,8 @@ import denoiser
 from app import tune_memory
 
 from . import chromium
+from .page_process import running_page
 
-ROOT = Path(__file__).resolve().parents[2]
 LEVEL, ROUNDS, WAIT_MS = 25, 5, 600_000
 SAYS = "document.querySelector('#details').innerText.startsWith('{}')"
 FIRST_SIGHT, WHOLE = SAYS.format("This is the middle"), SAYS.format("Noise strength: Auto")
@@ -55,25 +50,10 @@ def main() -> None:
 @contextmanager
 def server() -> Iterator[tuple[str, int]]:
     """Run the page in another process; yields its address and process id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     started = time.perf_counter()
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        while True:
-            try:
-                httpx.get(url)
-                break
-            except httpx.TransportError:
-                time.sleep(0.05)
+    with running_page() as (url, process):
         print(f"The page is up after {time.perf_counter() - started:.1f} s, at {memory(process.pid):.2f} GB.\n")
         yield url, process.pid
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def write_photo(folder: Path, megapixels: float) -> Path:

@@ -1,15 +1,20 @@
 """Shared by the tests of the page: the page on the bundled weights, a browser, and a noisy photo."""
 
 import os
+import threading
+import time
 
 import chromium
 import pytest
 from gradio import media
+from page_process import wait_for
 from playwright.sync_api import sync_playwright
 from visitor import LICENSE
 
 import app
 import denoiser
+from denoiser import Photo
+from denoiser.page import scheduler
 
 LEVEL = 25
 
@@ -88,3 +93,41 @@ def network(model, monkeypatch):
     network = Network(model, monkeypatch)
     yield network
     network.held, network.hold_after = False, 1000
+
+
+class EndlessNetwork:
+    """Stands in for the network's work on a photo: endless until it is let go on, and it notes what happens."""
+
+    def __init__(self, monkeypatch):
+        self.events, self.go_on = [], threading.Event()
+        open_image = denoiser.open_image
+        monkeypatch.setattr(denoiser, "open_image", lambda path: self.events.append("opened") or open_image(path))
+        monkeypatch.setattr(denoiser.Denoiser, "by_tile", lambda model, photo, level=None: self.by_tile(photo))
+        monkeypatch.setattr(scheduler, "SLICE_SECONDS", 0)
+
+    def by_tile(self, photo):
+        self.events.append("started")
+        try:
+            while not self.go_on.is_set():
+                time.sleep(0.01)
+                yield 1, 100
+        except GeneratorExit:
+            self.events.append("stopped")
+            raise
+        self.events.append("done")
+        return photo
+
+
+@pytest.fixture
+def endless_network(tiny_page, monkeypatch):
+    network = EndlessNetwork(monkeypatch)
+    yield network
+    network.go_on.set()
+    wait_for(lambda: not tiny_page[0].service.network._turns)
+
+
+@pytest.fixture
+def photo(tmp_path, photo_pixels):
+    path = tmp_path / "holiday.png"
+    denoiser.save_image(Photo(photo_pixels), path)
+    return path

@@ -1,20 +1,16 @@
-"""The page in a real browser, and its endpoint through the real client."""
+"""The page in a real browser: each thing that a visitor comes for."""
 
-import math
 import time
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from chromium import choose, drop, visit
 from gradio import media
-from gradio_client import Client, exceptions, handle_file
 from playwright.sync_api import expect
 from visitor import LICENSE
 
-import app
 import denoiser
 
 pytestmark = pytest.mark.slow
@@ -90,42 +86,6 @@ def test_what_was_removed_is_shown(page, noisy_file, model, tmp_path):
     path.write_bytes(page.request.get(image.get_attribute("src")).body())
     noisy = denoiser.open_image(noisy_file)
     assert psnr(denoiser.open_image(path), denoiser.residual(noisy, model(noisy))) > 20
-
-
-def test_at_actual_size_a_pixel_is_a_pixel_and_the_picture_can_be_moved(page, noisy_file):
-    page.set_viewport_size({"width": 1280, "height": 640})
-    drop(page, noisy_file)
-    page.get_by_label("Actual size").check()
-    page.locator("#result.actual-size").wait_for()
-    images = page.locator("#result img")
-    places = (
-        "images => images.map(image => [getComputedStyle(image).objectFit, getComputedStyle(image).objectPosition])"
-    )
-    assert images.evaluate_all(places) == [["none", "50% 50%"]] * 2
-    x, y, width, height = images.first.bounding_box().values()
-    page.mouse.move(x + 30, y + height / 2)
-    page.mouse.down()
-    page.mouse.move(x + 30, y + height / 2 + 20)
-    page.mouse.up()
-    dragged = images.evaluate_all(places)
-    assert dragged[0] == dragged[1] != ["none", "50% 50%"]
-    page.locator("#result [role=slider]").focus()
-    page.keyboard.press("Shift+ArrowUp")
-    moved = images.evaluate_all(places)
-    assert moved[0] == moved[1] != dragged[0]
-    page.get_by_label("Before / after").first.check()
-    page.locator("#result:not(.actual-size)").wait_for()
-    assert images.first.evaluate("image => getComputedStyle(image).objectFit") == "contain"
-
-
-def test_the_divider_moves_by_the_arrow_keys(page, noisy_file):
-    drop(page, noisy_file)
-    divider = page.get_by_role("slider", name="Divider between before and after")
-    divider.focus()
-    before = divider.bounding_box()["x"]
-    page.keyboard.press("ArrowRight")
-    assert divider.bounding_box()["x"] == pytest.approx(before + 20, abs=2)
-    assert int(divider.get_attribute("aria-valuenow")) > 50
 
 
 def test_the_format_of_the_download_can_be_chosen(page, noisy_file, tmp_path):
@@ -241,69 +201,3 @@ def test_no_photo_and_bad_photos_get_a_message(page, tmp_path):
     page.locator("#details", has_text="is not a JPEG").wait_for()
     page.locator("#denoise").click()
     page.get_by_text("Choose a photo first.").wait_for()
-
-
-def test_the_endpoint_gives_the_pixels_of_the_python_api(url, noisy_file, model, tmp_path):
-    client = Client(url, verbose=False, download_files=tmp_path)
-    noisy = denoiser.open_image(noisy_file)
-    for level in (None, 40):
-        result = client.predict(handle_file(noisy_file), level, api_name="/denoise")
-        assert np.array_equal(denoiser.open_image(result).pixels, model(noisy, level).pixels)
-
-
-def test_the_endpoint_says_what_is_wrong(url, noisy_file, tmp_path):
-    client = Client(url, verbose=False, download_files=tmp_path)
-    with pytest.raises(exceptions.AppError, match="0 to 100"):
-        client.predict(handle_file(noisy_file), 1000, api_name="/denoise")
-    fake = tmp_path / "fake.png"
-    fake.write_text("not a photo")
-    with pytest.raises(exceptions.AppError, match="is not a JPEG"):
-        client.predict(handle_file(fake), None, api_name="/denoise")
-
-
-def test_noise_is_estimated_and_added_by_endpoints_too(url, clean, model, tmp_path):
-    client = Client(url, verbose=False, download_files=tmp_path)
-    photo = handle_file(media.get_image("tower.jpg"))
-    noisy = client.predict(photo, 30, 5, api_name="/add_noise")
-    assert Path(noisy).name == "tower-noisy.jpg"
-    assert client.predict(handle_file(noisy), api_name="/estimate_noise") == pytest.approx(30, rel=0.15)
-    with pytest.raises(exceptions.AppError, match="0 to 100"):
-        client.predict(photo, -1, 5, api_name="/add_noise")
-
-
-def test_there_are_no_endpoints_but_those_for_programs(url):
-    endpoints = Client(url, verbose=False).view_api(return_format="dict")["named_endpoints"]
-    assert list(endpoints) == ["/denoise", "/estimate_noise", "/add_noise"]
-
-
-def test_the_weights_can_come_from_the_hub(hub, monkeypatch):
-    from loopback_hub import Repo
-
-    repo = hub.repos["someone/photos"] = Repo(private=False)
-    bundled = Path(app.__file__).parent / "weights" / "base"
-    repo.commit({path.name: path.read_bytes() for path in bundled.iterdir()}, "Add weights")
-    monkeypatch.setenv("DENOISER_MODEL", "someone/photos")
-    monkeypatch.setenv("DENOISER_REVISION", "main")
-    model, notice = app.load_model()
-    assert model.weights.source == "someone/photos"
-    assert notice == "Weights: someone/photos at main (licence: apache-2.0)."
-
-
-@pytest.mark.parametrize("trouble", ["down", "slow"])
-def test_a_hub_that_is_down_or_slow_does_not_keep_the_page_waiting(hub, monkeypatch, trouble):
-    if trouble == "down":
-        hub.stop()
-    else:
-        hub.delay(".*", 60, times=math.inf)
-    monkeypatch.setattr(app, "HUB_SECONDS", 1)
-    monkeypatch.setenv("DENOISER_MODEL", "someone/photos")
-    started = time.monotonic()
-    model, notice = app.load_model()
-    assert time.monotonic() - started < 5
-    assert model.weights.source == "photo" and "bundled weights instead of someone/photos" in notice
-
-
-def test_a_model_that_cannot_be_had_leaves_the_page_on_the_bundled_weights(hub, monkeypatch):
-    monkeypatch.setenv("DENOISER_MODEL", "someone/nothing")
-    model, notice = app.load_model()
-    assert model.weights.source == "photo" and "someone/nothing" in notice and "bundled" in notice

@@ -7,26 +7,22 @@ two cores, and memory is read from /proc: Linux only.
 import contextlib
 import os
 import socket
-import struct
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from bombs import jpeg_of_many_scans, tiff_of_huge_tiles, tiff_of_shared_bytes
+from page_process import ROOT, running_page, wait_for
 from PIL import Image
 from visitor import BATCH, Visitor, named
+from watched_page import WatchedPage
 
 import denoiser
 
-ROOT = Path(denoiser.__file__).parent.parent
 MAX_GB, MAX_SECONDS, MAX_WAIT = 4.0, 60, 30
-KILL_GB = 6.5  # nothing else on this machine is to suffer
 KEEP_SECONDS, DISK_GB = 60, 0.6
 ATTACKER = "203.0.113.7"  # an address as a proxy hands it on
 VIEW = "Before / after"
@@ -35,79 +31,12 @@ RUN = "run", "uploadbutton", "state", "checkbox"  # the callback for a noisy pho
 pytestmark = pytest.mark.long
 
 
-class Page:
-    """The page in a process of its own, and what it takes."""
-
-    def __init__(self, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        settings = {"GRADIO_SERVER_PORT": port, "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": folder}
-        settings |= {"DENOISER_KEEP_MINUTES": KEEP_SECONDS / 60, "DENOISER_DISK_GB": DISK_GB}
-        settings = {name: str(value) for name, value in settings.items()}
-        self.process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings)
-        self.folder, self.url, self.peak, self.most = folder, f"http://127.0.0.1:{port}/", 0.0, 0
-        wait_for(self.answers, 120)
-        self.config = httpx.get(f"{self.url}config").json()
-        threading.Thread(target=self.watch, daemon=True).start()
-
-    def answers(self):
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(self.url).status_code == 200
-
-    def watch(self):
-        with contextlib.suppress(OSError, StopIteration):  # it has ended
-            while True:
-                lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-                held = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024 / 1e9
-                self.peak = max(self.peak, held)
-                with contextlib.suppress(OSError):  # a folder that goes while it is read
-                    self.most = max(self.most, sum(size for _, size in self.files()) / 1e9)
-                if held > KILL_GB:
-                    self.process.kill()
-                time.sleep(0.1)
-
-    def files(self):
-        """Those of visitors, with their sizes."""
-        for path in self.folder.rglob("*"):
-            with contextlib.suppress(OSError):
-                if path.is_file() and "examples" not in path.parts:
-                    yield path, path.stat().st_size
-
-    def work(self):
-        """Seconds of processor time that it has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def is_idle(self):
-        before = self.work()
-        time.sleep(1)
-        return self.work() - before < 0.3
-
-    def number(self, name, *kinds):
-        """The number of a callback by its name, which Gradio may number, and the kinds of its inputs."""
-        kind_of = {item["id"]: item["type"] for item in self.config["components"]}
-        for item in self.config["dependencies"]:
-            if (item["api_name"] or "").startswith(name) and kinds == tuple(kind_of[i] for i in item["inputs"])[
-                : len(kinds)
-            ]:
-                return item["id"]
-        raise AssertionError(f"no callback {name} of {kinds}")
-
-
-def wait_for(condition, seconds):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    page = Page(tmp_path_factory.mktemp("uploads"))
-    yield page
-    page.process.kill()
-    page.process.wait()
+    folder = tmp_path_factory.mktemp("uploads")
+    settings = {"DENOISER_KEEP_MINUTES": KEEP_SECONDS / 60, "DENOISER_DISK_GB": DISK_GB}
+    with running_page(GRADIO_TEMP_DIR=folder, **settings) as (url, process):
+        yield WatchedPage(url, process, folder)
 
 
 @pytest.fixture(scope="module")
@@ -130,30 +59,6 @@ def photos(tmp_path_factory):
     (folder / "tile.tif").write_bytes(tiff_of_huge_tiles())
     (folder / "scans.jpg").write_bytes(jpeg_of_many_scans())
     return folder
-
-
-def tiff_of_shared_bytes(tags=500, size=1 << 20):
-    """16×16 pixels, and tags that all have the same megabyte for a value."""
-    entries = {256: (4, 1, 16), 257: (4, 1, 16), 258: (3, 1, 8), 262: (3, 1, 1), 273: (4, 1, 8), 279: (4, 1, 256)}
-    entries |= {50_000 + number: (7, size, 8) for number in range(tags)}
-    directory = b"".join(struct.pack("<HHII", tag, *entry) for tag, entry in entries.items())
-    return b"II*\0" + struct.pack("<I", 8 + size) + bytes(size) + struct.pack("<H", len(entries)) + directory + bytes(4)
-
-
-def tiff_of_huge_tiles(side=20_000):
-    """16×16 pixels in one tile that is said to be much bigger."""
-    file = BytesIO()
-    Image.new("RGB", (16, 16)).save(file, "TIFF", compression="tiff_deflate", tiffinfo={322: side, 323: side})
-    return file.getvalue()
-
-
-def jpeg_of_many_scans(side=4000, repeats=400):
-    """A progressive JPEG with its last scan again and again, which adds nothing."""
-    file = BytesIO()
-    Image.new("L", (side, side), 128).save(file, "JPEG", progressive=True, quality=10)
-    data = file.getvalue()
-    last = data.rindex(b"\xff\xda")
-    return data[:-2] + data[last:-2] * repeats + data[-2:]
 
 
 class Honest:

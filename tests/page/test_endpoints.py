@@ -1,8 +1,12 @@
-"""The endpoints as their own documentation shows them."""
+"""The endpoints, through the real client and as their own documentation shows them."""
+
+from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
-from gradio_client import Client, exceptions
+from gradio import media
+from gradio_client import Client, exceptions, handle_file
 
 import denoiser
 
@@ -35,3 +39,36 @@ def test_the_examples_run_as_they_are_shown(url, noisy_file, tmp_path, monkeypat
 def test_a_plain_path_gets_told_what_to_do(url):
     with pytest.raises(exceptions.AppError, match=r"'noisy.jpg' is not an uploaded photo.*handle_file\('noisy.jpg'\)"):
         Client(url, verbose=False).predict("noisy.jpg", api_name="/denoise")
+
+
+def test_the_endpoint_gives_the_pixels_of_the_python_api(url, noisy_file, model, tmp_path):
+    client = Client(url, verbose=False, download_files=tmp_path)
+    noisy = denoiser.open_image(noisy_file)
+    for level in (None, 40):
+        result = client.predict(handle_file(noisy_file), level, api_name="/denoise")
+        assert np.array_equal(denoiser.open_image(result).pixels, model(noisy, level).pixels)
+
+
+def test_the_endpoint_says_what_is_wrong(url, noisy_file, tmp_path):
+    client = Client(url, verbose=False, download_files=tmp_path)
+    with pytest.raises(exceptions.AppError, match="0 to 100"):
+        client.predict(handle_file(noisy_file), 1000, api_name="/denoise")
+    fake = tmp_path / "fake.png"
+    fake.write_text("not a photo")
+    with pytest.raises(exceptions.AppError, match="is not a JPEG"):
+        client.predict(handle_file(fake), None, api_name="/denoise")
+
+
+def test_noise_is_estimated_and_added_by_endpoints_too(url, clean, model, tmp_path):
+    client = Client(url, verbose=False, download_files=tmp_path)
+    photo = handle_file(media.get_image("tower.jpg"))
+    noisy = client.predict(photo, 30, 5, api_name="/add_noise")
+    assert Path(noisy).name == "tower-noisy.jpg"
+    assert client.predict(handle_file(noisy), api_name="/estimate_noise") == pytest.approx(30, rel=0.15)
+    with pytest.raises(exceptions.AppError, match="0 to 100"):
+        client.predict(photo, -1, 5, api_name="/add_noise")
+
+
+def test_there_are_no_endpoints_but_those_for_programs(url):
+    endpoints = Client(url, verbose=False).view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/denoise", "/estimate_noise", "/add_noise"]

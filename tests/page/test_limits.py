@@ -3,16 +3,15 @@
 import asyncio
 import json
 import socket
-import time
 from pathlib import Path
 
 import httpx
 import pytest
+from page_process import wait_for
 from starlette.responses import StreamingResponse
 from visitor import BATCH, Visitor, named, number_of
 
 import app
-import denoiser
 from denoiser import ImageError
 from denoiser.page import limits
 from denoiser.page.display import escape_markdown
@@ -22,13 +21,6 @@ pytestmark = pytest.mark.slow
 
 VIEW, FORMAT = "Before / after", "Like the upload"
 JUNK = [None, 5, -1.5, True, "x", "", [], {}, [[]], {"path": 5}, {"path": None, "url": "x"}, {"meta": {}}, "\0", 1e308]
-
-
-@pytest.fixture
-def photo(tmp_path, photo_pixels):
-    path = tmp_path / "holiday.png"
-    denoiser.save_image(denoiser.Photo(photo_pixels), path)
-    return path
 
 
 @pytest.fixture
@@ -94,13 +86,6 @@ def test_an_upload_that_is_broken_off_leaves_nothing(tiny_page, capfd):
         wait_for(lambda: set(upload_folder().iterdir()) > before)
     wait_for(lambda: set(upload_folder().iterdir()) == before)
     assert "Traceback" not in capfd.readouterr().err
-
-
-def wait_for(condition):
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_the_queue_is_not_walked_round(visitor, tiny_page, photo):

@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from chromium import choose, drop, visit
+from chromium import choose, drop
 from PIL import Image
 from playwright.sync_api import expect
+from visitor import Visitor, number_of
 
 import denoiser
 from denoiser import Photo
@@ -216,6 +217,15 @@ def test_typed_nonsense_is_corrected(page, red, typed, kept):
         assert page.get_by_test_id("toast-body").count() == 0
 
 
+def test_a_strength_that_is_set_holds_even_if_it_comes_before_auto_is_unticked(tiny_page, photo):
+    running, url = tiny_page
+    visitor, settings = Visitor(url), (100, "Before / after")
+    upload = visitor.upload(photo)[0]
+    assert visitor.ask(number_of(running, "run", "UploadButton", "State"), upload, None, True, 25, *settings)["data"]
+    shown = visitor.ask(number_of(running, "run_moved"), None, None, True, 77, *settings)["data"]
+    assert any("Noise strength: 77 (Auto" in str(item) for item in shown)
+
+
 def test_what_is_chosen_during_a_run_holds_for_its_result(page, network, red):
     network.held = True
     choose(page, red)
@@ -257,41 +267,6 @@ def test_a_result_is_there_on_arrival_and_its_controls_work(page, network):
     page.get_by_label("What was removed").first.check()
     page.locator("#residual img").wait_for()
     assert downloaded(page).suggested_filename == "groot-with-noise-denoised.png" and network.runs == []
-
-
-def test_both_sides_have_names(page):
-    text = "(frame, side) => getComputedStyle(frame, side).content"
-    frame = page.locator("#result .slider-wrap")
-    assert [frame.evaluate(f"frame => ({text})(frame, '::{side}')") for side in ("before", "after")] == [
-        '"Before"',
-        '"After"',
-    ]
-
-
-def test_fullscreen_fills_the_screen(page):
-    page.locator("#result").get_by_label("Fullscreen").click()
-    page.wait_for_function(
-        "document.querySelector('#result .slider-wrap').clientHeight >= 0.95 * document.documentElement.clientHeight"
-    )
-    page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelector('#result').clientHeight < 900")
-
-
-@pytest.mark.parametrize("pixel_ratio", [1, 2])
-def test_actual_size_is_actual_after_a_zoom_and_on_a_fine_screen(browser, url, noisy_file, pixel_ratio):
-    with browser.new_context(viewport={"width": 1280, "height": 800}, device_scale_factor=pixel_ratio) as context:
-        page = context.new_page()
-        visit(page, url)
-        drop(page, noisy_file)
-        x, y, width, height = page.locator("#result").bounding_box().values()
-        page.mouse.move(x + width / 2, y + height / 2)
-        page.mouse.wheel(0, -100)
-        page.get_by_label("Actual size").check()
-        page.locator("#result.actual-size").wait_for()
-        styles = page.locator("#result img").evaluate_all(
-            "images => images.map(getComputedStyle).map(style => [style.objectFit, new DOMMatrix(style.transform).a])"
-        )
-        assert styles == [["none", 1 / pixel_ratio]] * 2
 
 
 # --- coming and going --------------------------------------------------------------------------------------------

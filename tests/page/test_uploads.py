@@ -3,20 +3,17 @@
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from page_process import running_page, wait_for
 from PIL import ImageCms
 from visitor import BATCH, Visitor, named, number_of
 
 import app
-import denoiser
 from denoiser import DenoiserError, ImageError, Photo
 from denoiser.page import display, uploads
 
@@ -34,13 +31,6 @@ def folder(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
     return folder
-
-
-@pytest.fixture
-def photo(tmp_path, photo_pixels):
-    path = tmp_path / "holiday.png"
-    denoiser.save_image(denoiser.Photo(photo_pixels), path)
-    return path
 
 
 def put(folder, name, size=10, age=0.0):
@@ -169,16 +159,9 @@ def test_nothing_of_any_tab_is_left_after_the_period(tiny_page, photo, monkeypat
 
 
 def test_the_page_sweeps_by_itself_and_leaves_nothing_when_it_ends(tmp_path, photo):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(tmp_path), "DENOISER_KEEP_MINUTES": "0.05"}
     left = put(tmp_path, f"{uploads.PREFIX}of-an-earlier-run/photo.png")
     os.utime(left.parent, (0, 0))
-    page = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}/"
-        wait_for(lambda: answers(url))
+    with running_page(GRADIO_TEMP_DIR=tmp_path, DENOISER_KEEP_MINUTES=0.05) as (url, process):
         wait_for(lambda: not left.parent.exists())
         upload = Path(Visitor(url).upload(photo)[0]["path"])
         assert upload.exists() and upload.is_relative_to(tmp_path)
@@ -186,26 +169,9 @@ def test_the_page_sweeps_by_itself_and_leaves_nothing_when_it_ends(tmp_path, pho
         assert folder.stat().st_mode & 0o077 == 0
         wait_for(lambda: not upload.exists())
         Visitor(url).upload(photo)
-        page.send_signal(signal.SIGTERM)
-        page.wait(20)
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
         assert not folder.exists()
-    finally:
-        page.kill()
-        page.wait()
-
-
-def answers(url):
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def wait_for(condition, seconds=40):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 # --- how much room -----------------------------------------------------------------------------------------------

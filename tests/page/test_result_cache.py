@@ -1,0 +1,93 @@
+"""The results that the page holds: within a budget of memory, one per visitor, and not for ever."""
+
+import pickle
+
+import numpy as np
+import pytest
+from visitor import Visitor, number_of
+
+import denoiser
+from denoiser import DenoiserError, Photo
+from denoiser.page import result_cache
+from denoiser.page.result_cache import CachedResult, ResultCache
+
+pytestmark = pytest.mark.slow
+
+VIEW = "Before / after"
+
+
+def held(side, value=0, alpha=False):
+    pixels = np.full((side, side, 3), value, np.uint8)
+    photo = Photo(pixels, pixels[..., 0] if alpha else None)
+    return CachedResult(photo, Photo(pixels.copy()), None, None)
+
+
+def test_over_the_budget_the_oldest_results_go_and_the_newest_stays(monkeypatch):
+    kept, size = ResultCache(), held(100).bytes
+    assert size == 2 * 100 * 100 * 3
+    monkeypatch.setattr(result_cache, "HOLD_BYTES", 2 * size)
+    keys = [kept.put(held(100)) for _ in range(2)]
+    kept.get(keys[0])  # is used, and so is the newer one now
+    keys.append(kept.put(held(100)))
+    assert kept.get(keys[0]) and kept.get(keys[2])
+    with pytest.raises(DenoiserError, match="has expired.*Press Denoise"):
+        kept.get(keys[1])
+    assert kept.get(kept.put(held(500)))
+    with pytest.raises(DenoiserError):
+        kept.get(keys[2])
+
+
+def test_a_visitor_holds_one_result_and_not_for_ever(monkeypatch):
+    kept = ResultCache()
+    first = kept.put(held(10))
+    second = kept.put(held(10), instead_of=first)
+    with pytest.raises(DenoiserError):
+        kept.get(first)
+    monkeypatch.setattr(result_cache, "HOLD_SECONDS", 0)
+    with pytest.raises(DenoiserError):
+        kept.get(second)
+
+
+def test_what_a_lent_gpu_does_comes_back_through_another_process(tiny_config, photo, monkeypatch):
+    from toy_training import build
+
+    from denoiser.page import callbacks
+    from denoiser.weights import Weights
+
+    def lent(work):  # as Spaces do it: each thing that is yielded is copied, and what is returned is lost
+        def run(*arguments, **options):
+            for item in work(*pickle.loads(pickle.dumps(arguments)), **options):
+                yield pickle.loads(pickle.dumps(item))
+
+        return run
+
+    model, opened = denoiser.Denoiser(Weights(build(tiny_config), "tiny")), denoiser.open_image(photo)
+    monkeypatch.setattr(callbacks, "on_gpu", lent)
+    *steps, result = callbacks.network_runner(model)(opened, 20)
+    assert steps and all(step is None or len(step) == 2 for step in steps)
+    assert np.array_equal(result.clean.pixels, model(opened, 20).pixels)
+    assert result.level == model.estimate_level(opened.pixels)
+
+
+def test_the_page_says_that_a_result_is_no_longer_held(tiny_page, photo, monkeypatch):
+    page, url = tiny_page
+    visitor, other = Visitor(url), Visitor(url)
+    number, amount = number_of(page, "run", "UploadButton", "State"), number_of(page, "show_again")
+    assert visitor.ask(amount, None, 50, VIEW).get("data")  # there was none yet
+    upload = visitor.upload(photo)[0]
+    visitor.ask(number, upload, None, True, 25, 100, VIEW)
+    monkeypatch.setattr(result_cache, "HOLD_BYTES", 1)
+    other.ask(number, upload, None, True, 25, 100, VIEW)
+    assert "Press Denoise again" in visitor.ask(amount, None, 50, VIEW)["error"]
+    assert "Press Denoise again" in visitor.ask(number_of(page, "make_file"), None, 50, "PNG", 95, False)["error"]
+    assert other.ask(amount, None, 50, VIEW).get("data")
+
+
+def test_amounts_are_whole_and_nothing_is_written_twice(tiny_page, photo):
+    page, url = tiny_page
+    visitor = Visitor(url)
+    show, make = number_of(page, "show_again"), number_of(page, "make_file")
+    visitor.ask(number_of(page, "run", "UploadButton", "State"), visitor.upload(photo)[0], None, True, 25, 100, VIEW)
+    shown = {visitor.ask(show, None, 50 + n / 1000, VIEW)["data"][0]["value"][1]["path"] for n in range(5)}
+    made = {visitor.ask(make, None, 50 + n / 1000, "TIFF", 95, False)["data"][0]["path"] for n in range(5)}
+    assert len(shown) == len(made) == 1
