@@ -17,7 +17,7 @@ check: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long"
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: .venv/dev
 	$(BIN)/python -m pytest -m long

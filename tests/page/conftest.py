@@ -54,15 +54,22 @@ def browser():
         yield started
 
 
-@pytest.fixture
-def page(browser, url):
-    """A visitor's page; the test fails if it asks for anything from elsewhere."""
+@pytest.fixture(scope="module")
+def context(browser):
+    """A browser's profile: it loads the page's scripts once."""
     with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
-        page, addresses = context.new_page(), []
+        yield context
+
+
+@pytest.fixture
+def page(context, url):
+    """A visitor's tab; the test fails if it asks for anything from elsewhere."""
+    addresses = []
+    with context.new_page() as page:
         page.on("request", lambda request: addresses.append(request.url))
         chromium.visit(page, url)
         yield page
-        assert not [address for address in addresses if not address.startswith((url, "data:", "blob:"))]
+    assert not [address for address in addresses if not address.startswith((url, "data:", "blob:"))]
 
 
 class Network:

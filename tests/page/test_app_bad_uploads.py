@@ -12,8 +12,6 @@ from PIL import Image
 
 import app
 import denoiser
-from denoiser import Denoiser
-from denoiser.weights import Weights
 
 pytestmark = pytest.mark.slow
 
@@ -21,19 +19,9 @@ FORMATS = {"photo.png": "PNG", "photo.jpg": "JPEG", "photo.webp": "WEBP", "photo
 SIDE = 64
 
 
-@pytest.fixture(scope="module")
-def url(tiny_config):
-    from toy_training import build
-
-    page = app.build_page(Denoiser(Weights(build(tiny_config), "tiny")), "")
-    app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    yield page.local_url
-    page.close()
-
-
 @pytest.fixture
-def client(url, tmp_path):
-    return Client(url, verbose=False, download_files=tmp_path / "downloads")
+def client(tiny_page, tmp_path):
+    return Client(tiny_page[1], verbose=False, download_files=tmp_path / "downloads")
 
 
 def encoded(kind, **options):

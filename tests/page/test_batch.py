@@ -22,6 +22,15 @@ def test_a_photo_that_is_listed_again_and_again_is_denoised_once(tiny_page, phot
         assert len(set(archive.namelist())) == 50
 
 
+def test_more_photos_than_the_limit_are_refused_and_counted(tiny_page, photo):
+    page, url = tiny_page
+    visitor, number = Visitor(url), number_of(page, "run", "File")
+    upload = visitor.upload(photo)
+    refused = visitor.ask(number, upload * (batch.MAX_PHOTOS + 1), *BATCH)["error"]
+    assert f"You chose {batch.MAX_PHOTOS + 1} photos. Choose at most {batch.MAX_PHOTOS} at once." == refused
+    assert visitor.ask(number, upload * batch.MAX_PHOTOS, *BATCH).get("data")
+
+
 def test_too_many_pixels_at_once_are_refused(tiny_page, photo, monkeypatch):
     page, url = tiny_page
     visitor, number = Visitor(url), number_of(page, "run", "File")

@@ -1,7 +1,5 @@
 """The results that the page holds: within a budget of memory, one per visitor, and not for ever."""
 
-import pickle
-
 import numpy as np
 import pytest
 from visitor import Visitor, number_of
@@ -48,27 +46,6 @@ def test_a_visitor_holds_one_result_and_not_for_ever(monkeypatch):
         kept.get(second)
 
 
-def test_what_a_lent_gpu_does_comes_back_through_another_process(tiny_config, photo, monkeypatch):
-    from toy_training import build
-
-    from denoiser.page import callbacks
-    from denoiser.weights import Weights
-
-    def lent(work):  # as Spaces do it: each thing that is yielded is copied, and what is returned is lost
-        def run(*arguments, **options):
-            for item in work(*pickle.loads(pickle.dumps(arguments)), **options):
-                yield pickle.loads(pickle.dumps(item))
-
-        return run
-
-    model, opened = denoiser.Denoiser(Weights(build(tiny_config), "tiny")), denoiser.open_image(photo)
-    monkeypatch.setattr(callbacks, "on_gpu", lent)
-    *steps, result = callbacks.network_runner(model)(opened, 20)
-    assert steps and all(step is None or len(step) == 2 for step in steps)
-    assert np.array_equal(result.clean.pixels, model(opened, 20).pixels)
-    assert result.level == model.estimate_level(opened.pixels)
-
-
 def test_the_page_says_that_a_result_is_no_longer_held(tiny_page, photo, monkeypatch):
     page, url = tiny_page
     visitor, other = Visitor(url), Visitor(url)
@@ -91,3 +68,24 @@ def test_amounts_are_whole_and_nothing_is_written_twice(tiny_page, photo):
     shown = {visitor.ask(show, None, 50 + n / 1000, VIEW)["data"][0]["value"][1]["path"] for n in range(5)}
     made = {visitor.ask(make, None, 50 + n / 1000, "TIFF", 95, False)["data"][0]["path"] for n in range(5)}
     assert len(shown) == len(made) == 1
+
+
+def test_two_visitors_see_and_get_only_their_own(tiny_page, tmp_path):
+    page, url = tiny_page
+    run, make = number_of(page, "run", "UploadButton", "State"), number_of(page, "make_file")
+    visitors = {}
+    for name, colour in {"red": (200, 40, 40), "blue": (40, 40, 200)}.items():
+        denoiser.save_image(Photo(np.full((64, 64, 3), colour, np.uint8)), tmp_path / f"{name}.png")
+        visitors[name] = visitor = Visitor(url)
+        upload = visitor.upload(tmp_path / f"{name}.png")[0]
+        assert visitor.ask(run, upload, None, True, 25, 100, VIEW)["data"]
+    for name, visitor in visitors.items():
+        file = visitor.ask(make, None, 0, "Like the upload", 95, False)["data"][0]
+        assert file["path"].endswith(f"/{name}-denoised.png")
+        original = denoiser.open_image(tmp_path / f"{name}.png").pixels
+        assert np.array_equal(denoiser.open_image(file["path"]).pixels, original)
+    newcomer = Visitor(url)
+    assert newcomer.ask(make, None, 0, "Like the upload", 95, False)["data"][0]["path"].endswith(
+        "groot-with-noise-denoised.png"
+    )
+    assert "Choose some photos first" in newcomer.ask(number_of(page, "zip_files"), None)["error"]
