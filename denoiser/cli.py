@@ -179,6 +179,8 @@ def plan(
     for a folder that can't be read, and the rest continues.
     """
     into_folder = _is_folder(output)
+    if not into_folder and output.name.lower() in WRITE_FORMATS:
+        raise ImageError(f"{str(output)!r} is only an ending. Give the file a name, as in 'clean{output.name}'.")
     named = output.suffix or os.path.lexists(output)
     if len(inputs) == 1 and not _is_folder(inputs[0]) and not into_folder and named:
         if output.suffix.lower() in WRITE_FORMATS:

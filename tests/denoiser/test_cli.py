@@ -104,6 +104,12 @@ def test_an_output_that_cannot_be_written_is_refused_and_makes_no_folder(photo, 
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
+def test_an_ending_without_a_name_is_refused_and_makes_no_folder(photo, tmp_path, capsys):
+    assert main([str(photo), "-o", str(tmp_path / ".png")]) == 2
+    assert "as in 'clean.png'" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
 @pytest.mark.parametrize("name", ["out.heic", "out.png", "out.gif"])
 def test_the_folder_for_many_photos_must_not_look_like_a_picture(photo, tmp_path, name):
     shutil.copy(photo, tmp_path / "second.png")
