@@ -75,3 +75,5 @@ def test_actual_size_is_actual_after_a_zoom_and_on_a_fine_screen(browser, url, n
             "images => images.map(getComputedStyle).map(style => [style.objectFit, new DOMMatrix(style.transform).a])"
         )
         assert styles == [["none", 1 / pixel_ratio]] * 2
+        frame = page.locator("#result .content").bounding_box()
+        assert [image.bounding_box() for image in page.locator("#result img").all()] == [frame] * 2
