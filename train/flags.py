@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import Field, fields, replace
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from denoiser.weights import DEFAULT
 
-from .config import TrainConfig, flag
+from .config import SETTINGS_FILE, TrainConfig, flag
 from .recipes import RECIPES, recipe_of
 
 
@@ -40,9 +42,14 @@ def _help(item: Field[Any]) -> str:
 def config_from_flags(values: dict[str, Any]) -> TrainConfig:
     """Return the settings of the chosen recipe with the given flags in place of its own.
 
-    Without --recipe, the weights of --init bring the recipe that made them. Raises WeightsError if they can't be
-    loaded.
+    Without --recipe, the weights of --init bring the recipe that made them. With --resume, the run's own settings take
+    the place of the recipe's. Raises WeightsError if the weights can't be loaded.
     """
     recipe = values.get("recipe") or (recipe_of(values["init"]) if values.get("init") else DEFAULT)
     names = {item.name for item in fields(TrainConfig)}
-    return replace(RECIPES[recipe], **{name: value for name, value in values.items() if name in names})
+    given = {name: value for name, value in values.items() if name in names}
+    earlier = Path(given.get("output_dir", RECIPES[recipe].output_dir), SETTINGS_FILE) if given.get("resume") else None
+    if earlier is None or not earlier.is_file():
+        return replace(RECIPES[recipe], **given)
+    saved = json.loads(earlier.read_text(encoding="utf-8"))
+    return replace(RECIPES[recipe], **{name: saved[name] for name in names & saved.keys()} | given)

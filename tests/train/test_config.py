@@ -183,12 +183,22 @@ def test_weights_without_a_recorded_recipe_get_that_of_their_architecture(tmp_pa
         assert recipe_of(str(tmp_path / network)) == recipe
 
 
+def test_a_run_is_resumed_with_its_own_settings_and_those_given(tmp_path):
+    run = parse("--recipe", "classic", "--data", "synthetic", "--output-dir", str(tmp_path), "--seed", "3")
+    (tmp_path / "train.json").write_text(json.dumps(run.to_json() | {"of_an_older_version": 1}))
+    flags = "--resume", "--output-dir", str(tmp_path)
+    assert parse(*flags) == replace(run, resume="latest")
+    assert parse(*flags, "--seed", "4", "--data", "bsds500") == replace(run, resume="latest", seed=4, data=("bsds500",))
+    assert parse(*flags[1:]) == replace(RECIPES["photo"], output_dir=str(tmp_path))  # only --resume does so
+
+
 def test_every_field_has_a_flag():
     assert set(GIVEN) == {item.name for item in fields(TrainConfig)}
 
 
 @pytest.mark.parametrize("model", RECIPES)
-def test_a_flag_changes_its_own_field_and_no_other(model, subtests):
+def test_a_flag_changes_its_own_field_and_no_other(model, subtests, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there is no run to resume
     for name, (words, value) in list(GIVEN.items())[1:]:  # except --recipe
         with subtests.test(flag=flag(name)):
             config = parse("--recipe", model, flag(name), *words)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from denoiser.model import NETWORKS, DenoisingAutoencoder
 from denoiser.weights import load_weights
 
-from ..config import ConfigError, TrainConfig
+from ..config import SETTINGS_FILE, ConfigError, TrainConfig
 from ..data.training_data import open_training_data
 from ..publish.card import write_card
 from ..publish.push import push
@@ -53,7 +53,7 @@ def fit(config: TrainConfig) -> Path:
         if world.is_main:
             output.mkdir(parents=True, exist_ok=True)
             forget_later_metrics(output / METRICS_FILE, run.step)
-            (output / "train.json").write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
+            (output / SETTINGS_FILE).write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
             print(f"{config.recipe} on {device}: {data.about}")
 
         objective = make_objective(run.model, config, world)
@@ -91,7 +91,7 @@ def finish(run: Run, config: TrainConfig, output: Path, interrupted: bool) -> No
     except OSError as error:
         raise ConfigError(f"step {run.step} could not be saved: {error}; an older checkpoint may be there") from error
     if interrupted:
-        print(f"stopped after step {run.step}, saved as {path}; the same command with --resume continues")
+        print(f"stopped after step {run.step}, saved as {path}; `fit --resume --output-dir {output}` continues")
         return
     if not (output / WEIGHTS_FOLDER).is_dir():
         raise ConfigError(f"no weights could be written to {output / WEIGHTS_FOLDER}; {path} holds the run")

@@ -80,7 +80,10 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(toy_run):
     assert running.returncode == 130
     [saved] = checkpoint.find_checkpoints(Path(toy_run.output_dir))
     done = checkpoint.step_of(saved)
-    assert f"stopped after step {done}, saved as {saved}; the same command with --resume continues" in out
+    assert (
+        f"stopped after step {done}, saved as {saved}; `fit --resume --output-dir {toy_run.output_dir}` continues"
+        in out
+    )
     loop.fit(replace(toy_run, steps=done + 1, resume=LATEST))
     assert newest_state(toy_run)["counters"]["step"] == done + 1
 
