@@ -7,7 +7,6 @@ import pytest
 from chromium import choose, drop
 from PIL import Image
 from playwright.sync_api import expect
-from visitor import Visitor, number_of
 
 import denoiser
 from denoiser import Photo
@@ -215,15 +214,6 @@ def test_typed_nonsense_is_corrected(page, red, typed, kept):
         expect(number).to_have_value(before if kept is None else kept)
         page.wait_for_timeout(300)
         assert page.get_by_test_id("toast-body").count() == 0
-
-
-def test_a_strength_that_is_set_holds_even_if_it_comes_before_auto_is_unticked(tiny_page, photo):
-    running, url = tiny_page
-    visitor, settings = Visitor(url), (100, "Before / after")
-    upload = visitor.upload(photo)[0]
-    assert visitor.ask(number_of(running, "run", "UploadButton", "State"), upload, None, True, 25, *settings)["data"]
-    shown = visitor.ask(number_of(running, "run_moved"), None, None, True, 77, *settings)["data"]
-    assert any("Noise strength: 77 (Auto" in str(item) for item in shown)
 
 
 def test_what_is_chosen_during_a_run_holds_for_its_result(page, network, red):

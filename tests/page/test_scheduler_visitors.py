@@ -117,3 +117,12 @@ def test_twenty_programs_at_one_address_are_all_served(tiny_page, photo):
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda client: client.call("denoise", upload, None), clients))
     assert all("complete" in answer for answer in answers)
+
+
+def test_a_strength_that_is_set_holds_even_if_it_comes_before_auto_is_unticked(tiny_page, photo):
+    page, url = tiny_page
+    visitor, settings = Visitor(url), (100, "Before / after")
+    upload = visitor.upload(photo)[0]
+    assert visitor.ask(number_of(page, "run", "UploadButton", "State"), upload, None, True, 25, *settings)["data"]
+    shown = visitor.ask(number_of(page, "run_moved"), None, None, True, 77, *settings)["data"]
+    assert any("Noise strength: 77 (Auto" in str(item) for item in shown)
