@@ -103,13 +103,12 @@ class NoisyTab:
             newest_run_callback(network, newest, self.run, self.cleared, photos=photos)
             for photos in (None, samples.noisy)
         )
-        ticked, moved = (newest_run_callback(network, newest, work, idle=True) for work in (self.run, self.run_moved))
+        changed = newest_run_callback(network, newest, self.run, idle=True)
         runs = [
             self.upload.upload(upload, [self.upload, *settings], outputs, js=START_ON_AUTO, **busy),
             self.example.click(example, [self.example, *settings], outputs, js=START_ON_AUTO, **busy),
             self.start.click(newest_run_callback(network, newest, self.run), [self.photo, *settings], outputs, **busy),
-            self.automatic.input(ticked, [self.photo, *settings], outputs, **busy),
-            self.strength.release(moved, [self.photo, *settings], outputs, **busy),
+            gr.on([self.automatic.input, self.strength.release], changed, [self.photo, *settings], outputs, **busy),
         ]
         for arrived in runs[:2]:
             arrived.success(None, js=SHOW.format("result"), **quiet)
@@ -142,6 +141,8 @@ class NoisyTab:
         """
         cached = self.results.find(key)
         new = cached is None or cached.upload != path
+        if cached is not None and not new and cached.level != level:
+            auto = False  # the strength was moved, and the box for Auto is only about to be unticked
         if cached is not None and not new and cached.auto == auto and (auto or cached.level == level):
             yield from self.finished(key, cached, amount, view)
             return
@@ -161,21 +162,6 @@ class NoisyTab:
         text = f"{describe_result(photo, result.level, told)} {time.monotonic() - started:.1f} s."
         cached = CachedResult(photo, result.clean, path, folder, auto, used, text)
         yield from self.finished(self.results.put(cached, key), cached, amount, view)
-
-    def run_moved(
-        self,
-        path: Path,
-        key: str | None,
-        auto: bool,
-        level: float,
-        amount: float,
-        view: str,
-        progress: gr.Progress = gr.Progress(),
-    ) -> Generator[dict | None, None, None]:
-        """Denoise at a strength that was just set, even if it comes before Auto is seen to be unticked."""
-        cached = self.results.find(key)
-        auto = auto and (cached is None or cached.level == level)  # else the strength is not where Auto left it
-        yield from self.run(path, key, auto, level, amount, view, progress)
 
     def finished(self, key: str | None, result: CachedResult, amount: float, view: str) -> Generator[dict, None, None]:
         """Yield updates that show a result; the strength is set to what Auto found, and otherwise left alone.

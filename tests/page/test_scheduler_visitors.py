@@ -124,5 +124,5 @@ def test_a_strength_that_is_set_holds_even_if_it_comes_before_auto_is_unticked(t
     visitor, settings = Visitor(url), (100, "Before / after")
     upload = visitor.upload(photo)[0]
     assert visitor.ask(number_of(page, "run", "UploadButton", "State"), upload, None, True, 25, *settings)["data"]
-    shown = visitor.ask(number_of(page, "run_moved"), None, None, True, 77, *settings)["data"]
+    shown = visitor.ask(number_of(page, "run", "State"), None, None, True, 77, *settings)["data"]
     assert any("Noise strength: 77 (Auto" in str(item) for item in shown)
