@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ from starlette.middleware import Middleware
 
 import denoiser
 from denoiser import Denoiser, DenoiserError, WeightsError
+from denoiser.memory import tune_allocator
 from denoiser.page.callbacks import Service
 from denoiser.page.clean_tab import clean_tab
 from denoiser.page.display import escape_markdown
@@ -139,19 +139,8 @@ async def keep_sweeping(service: Service) -> None:
         await asyncio.sleep(sweep_seconds())
 
 
-def tune_memory() -> None:
-    """On Linux, enable huge pages for PyTorch and limit glibc to two heaps, so that memory use stays flat.
-
-    By default glibc creates up to eight heaps per core, and each of them keeps the memory that was freed in it.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    arena_max = -8  # M_ARENA_MAX in malloc.h
-    with contextlib.suppress(OSError, AttributeError):  # not glibc
-        ctypes.CDLL("libc.so.6").mallopt(arena_max, 2)
-
-
 if __name__ == "__main__":
-    tune_memory()
+    tune_allocator()
     if "SPACE_ID" in os.environ:  # all visitors come through the Space's proxy, which names their addresses
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C

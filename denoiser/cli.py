@@ -21,6 +21,7 @@ from tqdm import tqdm
 from .errors import DenoiserError, ImageError, printable
 from .image_io import READ_SUFFIXES, WRITE_FORMATS, is_photo_name, open_image, save_image
 from .inference import MAX_LEVEL, Denoiser, load
+from .memory import tune_allocator
 from .weights import DEFAULT, bundled_names
 
 FAILED, UNUSABLE = 1, 2  # exit codes: at least one photo failed; nothing could be tried
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     Ctrl-C and SIGTERM end it with 130 and 143. Photos saved so far are complete; the others are left as they were.
     """
     options = _parser().parse_args(arguments)
+    tune_allocator()
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     with _stop_signals(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries about files; what matters is raised as an error

@@ -32,7 +32,7 @@ HOMES = {
 FORBIDDEN = {"app.py": {"train", "torch"}, "denoiser": {"app", "train"}, "train": {"app", "gradio"}}
 # Inside denoiser a module imports from the rows above its own.
 LAYERS = [
-    {"errors", "version"},
+    {"errors", "version", "memory"},
     {"model", "noise", "metrics", "tiling", "header_budget", "metadata", "colour", "atomic_write"},
     {"tiff_headers"},
     {"file_headers"},

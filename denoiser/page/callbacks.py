@@ -16,6 +16,7 @@ import gradio as gr
 import denoiser
 from denoiser import Denoiser, DenoiserError, ImageError, Photo
 from denoiser.image_io import image_size
+from denoiser.memory import release_memory
 
 from .result_cache import ResultCache
 from .scheduler import NewestRuns, Scheduler, until
@@ -182,11 +183,14 @@ def network_runner(model: Denoiser) -> Callable[..., Iterator[Any]]:
     @on_gpu
     def run(photo: Photo, level: float | None = None, estimate: bool = True, denoise: bool = True) -> Iterator[Any]:
         found = clean = None
-        with errors_for_visitors():
-            if estimate:
-                found = yield from ignore_progress(model.estimate_by_tile(photo.pixels))
-            if denoise:
-                clean = yield from model.by_tile(photo, level)
+        try:
+            with errors_for_visitors():
+                if estimate:
+                    found = yield from ignore_progress(model.estimate_by_tile(photo.pixels))
+                if denoise:
+                    clean = yield from model.by_tile(photo, level)
+        finally:
+            release_memory()
         yield NetworkResult(found, clean)
 
     return run

@@ -22,7 +22,7 @@ from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, sync_playwright
 
 import denoiser
-from app import tune_memory
+from denoiser.memory import tune_allocator
 
 from . import chromium
 from .page_process import running_page
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=20, help="how many ask at once (default: 20)")
     parser.add_argument("--requests", type=int, default=200, help="how many requests in all (default: 200)")
     options = parser.parse_args()
-    tune_memory()
+    tune_allocator()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright, server() as (url, process):
         folder = Path(folder)
         with chromium.launch(playwright) as browser:

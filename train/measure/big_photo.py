@@ -11,6 +11,7 @@ import torch
 
 import denoiser
 from denoiser.inference import has_fast_bfloat16
+from denoiser.memory import tune_allocator
 
 HEIGHT, WIDTH = 4000, 6000  # 24 megapixels
 BARE_SIDE = 1024  # of the picture that the bare network is timed on
@@ -22,6 +23,7 @@ def big_photo(rounds: int, threads: int) -> str:
     8-bit photos are computed in bfloat16 where the CPU has instructions for it, 16-bit ones always in float32.
     """
     torch.set_num_threads(threads)
+    tune_allocator()
     model = denoiser.load(device="cpu")
     noise = np.random.default_rng(0).integers(96, 160, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     photos: dict[str, np.ndarray] = {"float32": noise.astype(np.uint16) * 257}
