@@ -15,7 +15,7 @@ from . import metrics, noise
 from .errors import DenoiserError, ImageError
 from .image_io import Photo
 from .model import DenoisingAutoencoder
-from .tiling import MOST_PIXELS, Progress, Steps, drain, tile_by_tile
+from .tiling import Progress, Steps, drain, tile_by_tile
 from .weights import DEFAULT, Weights, load_weights
 
 MAX_LEVEL = 100.0  # above it there is nothing left to restore
@@ -107,9 +107,7 @@ class Denoiser:
             clean = clean.clamp(0, 1).mul_(scale)
             return clean.to("cpu") if tile.is_floating_point() else clean.round_().to("cpu", tile.dtype)
 
-        # Features in bfloat16 take half the memory, so that tiles can be larger.
-        most = MOST_PIXELS * 4 // 3 if self._fast and pixels.dtype == np.uint8 else MOST_PIXELS
-        restored = yield from tile_by_tile(restore, tensor, most_pixels=most)
+        restored = yield from tile_by_tile(restore, tensor)
         return restored[0].expand(channels, -1, -1).permute(1, 2, 0).contiguous().reshape(pixels.shape).numpy()
 
     def estimate_level(self, pixels: np.ndarray) -> float:

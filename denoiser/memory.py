@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+from pathlib import Path
 
 # In malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
@@ -22,10 +24,15 @@ def tune_allocator() -> None:
         libc.mallopt(M_ARENA_MAX, 2)
 
 
-def release_memory() -> None:
-    """Return the memory that is free in this process to the system; takes milliseconds."""
-    if (libc := _glibc()) is not None:
+def release_memory(above: int = 0) -> None:
+    """Return the free memory of this process to the system, in milliseconds, if it takes more than `above` bytes."""
+    libc = _glibc()
+    if libc is not None and _resident_bytes() >= above:
         libc.malloc_trim(0)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _glibc() -> ctypes.CDLL | None:

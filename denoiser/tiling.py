@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from itertools import product
+from itertools import pairwise, product
 from typing import TypeVar
 
 import torch
@@ -83,18 +83,23 @@ def _grid(height: int, width: int, tile: int, overlap: int, most_pixels: int) ->
     fewest = [-(-side // tile) for side in (height, width)]
     best: tuple[int, ...] = ()
     for rows, columns in product(*(range(count, 2 * count + 1) for count in fewest)):
-        sides = [_step(side, count) + overlap * min(count - 1, 2) for side, count in ((height, rows), (width, columns))]
         computed = (height + 2 * overlap * (rows - 1)) * (width + 2 * overlap * (columns - 1))
-        if sides[0] * sides[1] <= most_pixels and (not best or computed < best[0]):
+        fits = _window(height, rows, overlap) * _window(width, columns, overlap) <= most_pixels
+        if fits and (not best or computed < best[0]):
             best = (computed, rows, columns)
-    return _spans(height, best[1]), _spans(width, best[2])
+    return _spans(height, best[1], overlap), _spans(width, best[2], overlap)
 
 
-def _step(length: int, count: int) -> int:
-    """Return the length of spans that split a side into at most `count` even, aligned ones."""
-    return -(-length // (count * ALIGNMENT)) * ALIGNMENT
+def _window(length: int, count: int, overlap: int) -> int:
+    """Return the length of a tile with its context that splits a side into at most `count` aligned tiles."""
+    if count == 1:
+        return length
+    even = -(-(length + 2 * overlap * (count - 1)) // count)
+    return max(-(-even // ALIGNMENT), 2 * overlap // ALIGNMENT + 1) * ALIGNMENT
 
 
-def _spans(length: int, count: int) -> Spans:
-    step = _step(length, count)
-    return [(start, min(start + step, length)) for start in range(0, length, step)]
+def _spans(length: int, count: int, overlap: int) -> Spans:
+    """Split a side into tiles that are of one size with their context: the memory of one then fits the next."""
+    window = _window(length, count, overlap)
+    starts = [0, *range(window - overlap, length - overlap, window - 2 * overlap)] if count > 1 else [0]
+    return list(pairwise([*starts, length]))

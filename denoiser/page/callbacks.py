@@ -33,6 +33,7 @@ except ImportError:
 Callback = Callable[..., AsyncGenerator[Any, None]]  # of Gradio
 SKIP = gr.skip()
 MAX_PHOTO_BYTES = 400_000_000  # in memory: 100 megapixels with transparency, at 8 bits per channel
+MOST_MEMORY = 1_400_000_000  # bytes that the page may hold between two tiles
 BIG_BYTES = 200_000_000  # a cached result above this size is processed in the network's thread
 NETWORK_PLACES, QUICK_PLACES = 32, 8
 # Gradio may run all of these at once, up to its own limit of 40; the schedulers decide who goes first.
@@ -188,7 +189,7 @@ def network_runner(model: Denoiser) -> Callable[..., Iterator[Any]]:
                 if estimate:
                     found = yield from ignore_progress(model.estimate_by_tile(photo.pixels))
                 if denoise:
-                    clean = yield from model.by_tile(photo, level)
+                    clean = yield from bound_memory(model.by_tile(photo, level))
         finally:
             release_memory()
         yield NetworkResult(found, clean)
@@ -204,6 +205,17 @@ def ignore_progress(steps: Generator[Any, None, Any]) -> Generator[None, None, A
         except StopIteration as end:
             return end.value
         yield None
+
+
+def bound_memory(steps: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
+    """Run a generator; at each step, return free memory that the process doesn't reuse well to the system."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        release_memory(above=MOST_MEMORY)
+        yield step
 
 
 def report_progress(steps: Iterator[Any], say: Callable[[str], Any] = lambda text: None) -> Generator[Any, None, Any]:

