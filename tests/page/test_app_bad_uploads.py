@@ -1,17 +1,17 @@
 """A hundred bad uploads and a dozen bad levels through the page's API: each gets its message, the page lives on."""
 
 import io
+import json
 import struct
 import zlib
 
 import httpx
 import numpy as np
 import pytest
-from gradio_client import Client, exceptions, handle_file
 from PIL import Image
+from visitor import Visitor
 
 import app
-import denoiser
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +20,8 @@ SIDE = 64
 
 
 @pytest.fixture
-def client(tiny_page, tmp_path):
-    return Client(tiny_page[1], verbose=False, download_files=tmp_path / "downloads")
+def url(tiny_page):
+    return tiny_page[1]
 
 
 def encoded(kind, **options):
@@ -129,40 +129,42 @@ def assert_plain(message):
         assert inside not in message, message
 
 
-def answer_to(url, path, level):
+def answer_to(url, photo, level):
     """What /denoise streams back for a file on the server and a level, as JSON has it: no client in between."""
-    photo = f'{{"path": "{path}", "meta": {{"_type": "gradio.FileData"}}}}'
+    photo = f'{{"path": "{photo}", "meta": {{"_type": "gradio.FileData"}}}}'
     headers = {"content-type": "application/json"}
     call = httpx.post(f"{url}gradio_api/call/denoise", content=f'{{"data": [{photo}, {level}]}}', headers=headers)
     return httpx.get(f"{url}gradio_api/call/denoise/{call.json()['event_id']}", timeout=60).text
 
 
-def test_each_bad_upload_gets_its_message_and_the_next_good_photo_still_works(client, tmp_path):
-    files = bad_files()
+def answer_to_upload(visitor, path, content):
+    path.write_bytes(content)
+    return visitor.call("denoise", visitor.upload(path)[0], None)
+
+
+def test_each_bad_upload_gets_its_message_and_the_next_good_photo_still_works(url, tmp_path):
+    files, visitor = bad_files(), Visitor(url)
     assert len(files) >= 100 and len({name for name, _ in files}) == len(files)
     for name, content in files:
-        path = tmp_path / name
-        path.write_bytes(content)
-        with pytest.raises(exceptions.AppError) as refusal:
-            client.predict(handle_file(path), None, api_name="/denoise")
-        assert_plain(str(refusal.value))
-        assert name in str(refusal.value)
-    good = tmp_path / "good.png"
-    good.write_bytes(encoded("PNG"))
-    assert denoiser.open_image(client.predict(handle_file(good), None, api_name="/denoise")).width == SIDE
+        answer = answer_to_upload(visitor, tmp_path / name, content)
+        assert "event: error\ndata: " in answer, answer
+        message = json.loads(answer.partition("event: error\ndata: ")[2])["error"]
+        assert_plain(message)
+        assert name in message
+    assert "event: complete" in answer_to_upload(visitor, tmp_path / "good.png", encoded("PNG"))
 
 
 @pytest.mark.parametrize(
     "level", ["-1", "-1e-9", "100.5", "1e308", "-1e308", "NaN", "Infinity", '"much"', '"25"', "true", "[25]", "{}"]
 )
-def test_each_bad_level_gets_its_message(url, client, tmp_path, level):
+def test_each_bad_level_gets_its_message(url, tmp_path, level):
     good = tmp_path / "good.png"
     good.write_bytes(encoded("PNG"))
     uploaded = httpx.post(f"{url}gradio_api/upload", files={"files": good.open("rb")}).json()[0]
     answer = answer_to(url, uploaded, level)
     assert "event: error" in answer, answer
     assert "0 to 100" in answer
-    assert client.predict(handle_file(good), 25, api_name="/denoise")
+    assert "event: complete" in answer_to(url, uploaded, 25)
 
 
 def test_files_of_the_machine_cannot_be_read(url):

@@ -8,18 +8,22 @@ import numpy as np
 import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
-from page_process import running_page
 from PIL import Image
 
+import app
 import denoiser
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with running_page(GRADIO_MCP_SERVER=True, GRADIO_TEMP_DIR=tmp_path_factory.mktemp("uploads")) as (url, _):
-        yield url
+def url(model):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_MCP_SERVER", "True")
+        page = app.build_page(model, "")
+        app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+        yield page.local_url
+        page.close()
 
 
 def call(url, name, arguments):
