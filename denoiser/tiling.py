@@ -49,19 +49,12 @@ def drain(steps: Steps[Result], on_progress: Progress | None = None) -> Result:
 
 
 def tile_by_tile(
-    fn: Callable[[Tensor], Tensor],
-    pixels: Tensor,
-    tile: int = TILE,
-    overlap: int = OVERLAP,
-    most_pixels: int = MOST_PIXELS,
+    fn: Callable[[Tensor], Tensor], pixels: Tensor, tile: int = TILE, overlap: int = OVERLAP
 ) -> Steps[Tensor]:
-    """Do the same as `tiled`, as a generator that can be closed between two tiles and resumed in any thread.
-
-    most_pixels bounds the memory: no tile with its context is larger.
-    """
+    """Do the same as `tiled`, as a generator that can be closed between two tiles and resumed in any thread."""
     assert tile > 0 and tile % ALIGNMENT == 0 and overlap >= 0 and overlap % ALIGNMENT == 0
     height, width = pixels.shape[-2:]
-    windows = list(product(*_grid(height, width, tile, overlap, most_pixels)))
+    windows = list(product(*_grid(height, width, tile, overlap)))
     result: Tensor | None = None
     for done, ((top, bottom), (left, right)) in enumerate(windows, start=1):
         first_row, first_column = max(0, top - overlap), max(0, left - overlap)
@@ -78,13 +71,13 @@ def tile_by_tile(
     return result
 
 
-def _grid(height: int, width: int, tile: int, overlap: int, most_pixels: int) -> tuple[Spans, Spans]:
+def _grid(height: int, width: int, tile: int, overlap: int) -> tuple[Spans, Spans]:
     """Return the spans of rows and of columns with the least context in all."""
     fewest = [-(-side // tile) for side in (height, width)]
     best: tuple[int, ...] = ()
     for rows, columns in product(*(range(count, 2 * count + 1) for count in fewest)):
         computed = (height + 2 * overlap * (rows - 1)) * (width + 2 * overlap * (columns - 1))
-        fits = _window(height, rows, overlap) * _window(width, columns, overlap) <= most_pixels
+        fits = _window(height, rows, overlap) * _window(width, columns, overlap) <= MOST_PIXELS
         if fits and (not best or computed < best[0]):
             best = (computed, rows, columns)
     return _spans(height, best[1], overlap), _spans(width, best[2], overlap)

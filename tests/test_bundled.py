@@ -146,7 +146,7 @@ def test_below_the_estimate_half_the_level_removes_half(photo_model, photo, seed
 def test_tiles_leave_no_seams(photo, name, kind):
     """With the shipped weights, a photo in many small tiles equals the whole to within 1/255 everywhere."""
     pixels = as_taken(photo, 0) if kind == "camera" else denoiser.add_noise(photo, kind).pixels
-    tensor = torch.from_numpy(pixels[:400, :400]).permute(2, 0, 1)[None].float() / 255
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     network = denoiser.load(name).weights.model
     with torch.inference_mode():
         whole = network(tensor).clamp(0, 1)

@@ -187,9 +187,9 @@ def network_runner(model: Denoiser) -> Callable[..., Iterator[Any]]:
         try:
             with errors_for_visitors():
                 if estimate:
-                    found = yield from ignore_progress(model.estimate_by_tile(photo.pixels))
+                    found = yield from map_steps(model.estimate_by_tile(photo.pixels), lambda step: None)
                 if denoise:
-                    clean = yield from bound_memory(model.by_tile(photo, level))
+                    clean = yield from map_steps(model.by_tile(photo, level), bound_memory)
         finally:
             release_memory()
         yield NetworkResult(found, clean)
@@ -197,25 +197,20 @@ def network_runner(model: Denoiser) -> Callable[..., Iterator[Any]]:
     return run
 
 
-def ignore_progress(steps: Generator[Any, None, Any]) -> Generator[None, None, Any]:
-    """Yield None at every step of a generator and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-        yield None
-
-
-def bound_memory(steps: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
-    """Run a generator; at each step, return free memory that the process doesn't reuse well to the system."""
+def map_steps(steps: Generator[Any, None, Any], change: Callable[[Any], Any]) -> Generator[Any, None, Any]:
+    """Run a generator, yield change(step) at each of its steps, and return its result."""
     while True:
         try:
             step = next(steps)
         except StopIteration as end:
             return end.value
-        release_memory(above=MOST_MEMORY)
-        yield step
+        yield change(step)
+
+
+def bound_memory(step: Any) -> Any:
+    """Return the step, after returning free memory that the process doesn't reuse well to the system."""
+    release_memory(above=MOST_MEMORY)
+    return step
 
 
 def report_progress(steps: Iterator[Any], say: Callable[[str], Any] = lambda text: None) -> Generator[Any, None, Any]:

@@ -30,8 +30,11 @@ def running_page(**settings: object) -> Iterator[tuple[str, subprocess.Popen[byt
         wait_for(lambda: answers(url), seconds=120)
         yield url, process
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()  # it deletes its files
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
 
 
 def answers(url: str) -> bool:

@@ -12,6 +12,7 @@ from PIL import Image
 from visitor import Visitor
 
 import app
+import denoiser
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +152,9 @@ def test_each_bad_upload_gets_its_message_and_the_next_good_photo_still_works(ur
         message = json.loads(answer.partition("event: error\ndata: ")[2])["error"]
         assert_plain(message)
         assert name in message
-    assert "event: complete" in answer_to_upload(visitor, tmp_path / "good.png", encoded("PNG"))
+    answer = answer_to_upload(visitor, tmp_path / "good.png", encoded("PNG"))
+    (result,) = json.loads(answer.partition("event: complete\ndata: ")[2])
+    assert denoiser.open_image(result["path"]).width == SIDE
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_typed_nonsense_is_corrected(page, red, typed, kept):
 def test_what_is_chosen_during_a_run_holds_for_its_result(page, network, red):
     network.held = True
     choose(page, red)
-    wait_until(page, lambda: network.runs)
+    page.locator("#details", has_text="% denoised").wait_for()  # the photo itself has arrived, and the view with it
     page.get_by_label("What was removed").first.check()
     page.locator("#amount input[type=number]").fill("50")
     network.held = False
