@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 
 import denoiser
 from denoiser import Denoiser, DenoiserError, WeightsError
-from denoiser.memory import tune_allocator
+from denoiser.memory import release_memory, tune_allocator
 from denoiser.page.callbacks import Service
 from denoiser.page.clean_tab import clean_tab
 from denoiser.page.display import escape_markdown
@@ -145,6 +145,8 @@ if __name__ == "__main__":
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
-        launch(build_page(*load_model()))
+        page = build_page(*load_model())
+        release_memory()
+        launch(page)
     except DenoiserError as error:
         sys.exit(f"error: {error}")

@@ -79,4 +79,7 @@ class Photo:
 
 def to_8bit(samples: np.ndarray) -> np.ndarray:
     """Round uint16 samples of any shape to uint8."""
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    wide = samples.astype(np.uint32)
+    wide += 128  # in place, to save memory
+    wide //= 257
+    return wide.astype(np.uint8)

@@ -179,8 +179,6 @@ def test_random_state_is_left_alone(model, untouched_global_generators):
     model.denoise(pixels_of((24, 40, 3), np.uint8))
 
 
-# What is refused
-
 GOOD = np.zeros((8, 8, 3), np.uint8)
 
 
