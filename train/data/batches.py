@@ -17,11 +17,13 @@ from denoiser import noise
 from ..config import TrainConfig
 from .noise_level import local_sigma
 from .photo_set import PhotoSet
-from .uploads import change_some, grey, partial_mask, upload_pairs
+from .uploads import change_some, grey, neighbourhood_filter, partial_mask, upload_pairs
 
 TOLD_SHARE = 0.5  # of the crops are denoised with a given level, the rest with the estimate
 WRONG_SHARE = 0.3  # of the given levels are wrong on purpose
 MAX_TOLD_LEVEL = 100.0  # the highest level that a person can ask for
+SOFTENING = 0.4  # share of the edge-preserving filter in the target of a crop that is told four times its level or more
+SOFTENING_FLOOR = 2 / 255  # levels are compared above this, since lower ones are barely visible
 
 
 @dataclass(frozen=True)
@@ -145,3 +147,18 @@ def draw_told(sigma: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor
     off, anything = sigma * 0.5 * 6**draw, noise.sigma_from_level(MAX_TOLD_LEVEL) * draw
     given = torch.where(kind < WRONG_SHARE, torch.where(kind < WRONG_SHARE / 2, anything, off), sigma)
     return told < TOLD_SHARE, given
+
+
+def soften_overstated(clean: Tensor, sigma: Tensor, told: Tensor, given: Tensor) -> Tensor:
+    """Return the target of each crop: clean, or slightly smoothed where it is told more than its true level.
+
+    The smoothing grows with the ratio of the two levels, so that a network removes more the more it is told: a person
+    who asks for more has a reason, such as an estimate that is too low. Arguments and result are as in draw_told and
+    Batch; crops that are told the truth, or less, or nothing keep their target.
+    """
+    ratio = (given + SOFTENING_FLOOR) / (sigma + SOFTENING_FLOOR)
+    share = SOFTENING * told * (ratio.log2() / 2).clamp(0, 1)
+    chosen = share.amax(dim=(1, 2, 3)) > 0
+    target = clean.clone()
+    target[chosen] += share[chosen] * (neighbourhood_filter(clean[chosen], given[chosen]) - clean[chosen])
+    return target

@@ -138,7 +138,8 @@ def smooth(noisy: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
 def neighbourhood_filter(pixels: Tensor, tolerance: Tensor, radius: int = 2) -> Tensor:
     """Average each pixel with neighbours of similar brightness (Yaroslavsky 1985).
 
-    tolerance, (N, 1, 1, 1), is the difference in brightness, on [0, 1], at which a neighbour has the weight exp(-1/2).
+    tolerance, (N, 1, 1, 1) or (N, 1, H, W), is the difference in brightness, on [0, 1], at which a neighbour has the
+    weight exp(-1/2).
     """
     side = 2 * radius + 1
     padded = F.pad(pixels, (radius,) * 4, mode="reflect")

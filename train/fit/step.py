@@ -17,7 +17,7 @@ from denoiser.inference import has_fast_bfloat16
 from denoiser.model import DenoisingAutoencoder
 
 from ..config import TrainConfig
-from ..data.batches import draw_batch, draw_told
+from ..data.batches import draw_batch, draw_told, soften_overstated
 from ..data.photo_set import PhotoSet
 from .checkpoint import Run
 from .distributed import World
@@ -90,13 +90,14 @@ def train_step(
         generator = step_generator(config, run.step, world.rank * count + turn, run.device)
         batch = draw_batch(photos, config, generator, camera_photos)
         told, given = draw_told(batch.sigma, generator)
+        target = soften_overstated(batch.clean, batch.sigma, told, given) if run.model.steerable else batch.clean
         drawing += time.perf_counter() - started
         postponed: AbstractContextManager[None] = nullcontext()
         if isinstance(objective, DistributedDataParallel) and turn < count - 1:
             postponed = objective.no_sync()  # the processes average their gradients once, at the last batch
         with postponed:
             with torch.autocast(run.device.type, torch.bfloat16, enabled=uses_bf16(config, run.device)):
-                loss, restored = objective(batch.clean, batch.noisy, batch.sigma, told, config, given)
+                loss, restored = objective(target, batch.noisy, batch.sigma, told, config, given)
             (loss / count).backward()
         losses.append(loss.detach())
         restored = restored.detach().float()
