@@ -150,8 +150,10 @@ class NoisyTab:
         told, folder, started = None if auto else level, own_folder(), time.monotonic()
         if new:
             part = middle(photo)
-            view = COMPARISON if part is photo else ACTUAL_SIZE
-            opened = {self.photo: path, self.view: view, self.details: "Your photo is being denoised."}
+            chosen, view = view, COMPARISON if part is photo else ACTUAL_SIZE
+            opened = {self.photo: path, self.details: "Your photo is being denoised."}
+            if view != chosen:  # otherwise the visitor may have chosen another in the meantime
+                opened[self.view] = view
             yield opened | self.picture(part, None, folder / "part", amount, view)
             if part is not photo:
                 seen = yield from report_progress(self.network(part, told, estimate=False))
