@@ -6,6 +6,7 @@ exactly.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,8 @@ from .uploads import change_some, grey, neighbourhood_filter, partial_mask, uplo
 TOLD_SHARE = 0.5  # of the crops are denoised with a given level, the rest with the estimate
 WRONG_SHARE = 0.3  # of the given levels are wrong on purpose
 MAX_TOLD_LEVEL = 100.0  # the highest level that a person can ask for
-SOFTENING = 0.4  # share of the edge-preserving filter in the target of a crop that is told four times its level or more
+SOFTENING = 0.4  # share of the edge-preserving filter in the target of a crop that is told far too high a level
+SOFTENED_RATIOS = (1.4, 5.6)  # told to true level: from here on the share rises, and reaches its full size
 SOFTENING_FLOOR = 2 / 255  # levels are compared above this, since lower ones are barely visible
 
 
@@ -150,14 +152,15 @@ def draw_told(sigma: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor
 
 
 def soften_overstated(clean: Tensor, sigma: Tensor, told: Tensor, given: Tensor) -> Tensor:
-    """Return the target of each crop: clean, or slightly smoothed where it is told more than its true level.
+    """Return the target of each crop: clean, or slightly smoothed where it is told far more than its true level.
 
     The smoothing grows with the ratio of the two levels, so that a network removes more the more it is told: a person
-    who asks for more has a reason, such as an estimate that is too low. Arguments and result are as in draw_told and
-    Batch; crops that are told the truth, or less, or nothing keep their target.
+    who asks for more has a reason, such as an estimate that is too low. Small ratios change nothing, because estimates
+    err by as much. Arguments and result are as in draw_told and Batch.
     """
     ratio = (given + SOFTENING_FLOOR) / (sigma + SOFTENING_FLOOR)
-    share = SOFTENING * told * (ratio.log2() / 2).clamp(0, 1)
+    start, end = SOFTENED_RATIOS
+    share = SOFTENING * told * (torch.log(ratio / start) / math.log(end / start)).clamp(0, 1)
     chosen = share.amax(dim=(1, 2, 3)) > 0
     target = clean.clone()
     target[chosen] += share[chosen] * (neighbourhood_filter(clean[chosen], given[chosen]) - clean[chosen])
