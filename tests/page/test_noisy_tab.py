@@ -243,8 +243,8 @@ def test_of_a_big_photo_the_middle_comes_first_at_actual_size(page, network, tmp
     denoiser.save_image(Photo(pixels), tmp_path / "big.png")
     choose(page, tmp_path / "big.png")
     page.get_by_text("This is the middle of your photo").wait_for()
-    assert page.locator("#result.actual-size img").count() == 2 and page.get_by_label("Actual size").is_checked()
-    assert page.locator("#download").is_disabled()
+    wait_until(page, lambda: page.locator("#result.actual-size img").count() == 2)
+    assert page.get_by_label("Actual size").is_checked() and page.locator("#download").is_disabled()
     finished(page)
     assert [run[:2] for run in network.runs] == [(640, 928), (1200, 1600)]
 

@@ -10,7 +10,7 @@ NOTEBOOK = Path(__file__).parents[2] / "train" / "denoising_autoencoder.ipynb"
 SECTIONS = ["1. Setup", "2. Data", "3. Model", "4. Train", "5. Evaluate"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def notebook():
     return nbformat.read(NOTEBOOK, as_version=4)
 
