@@ -10,11 +10,6 @@ from toy_training import TINY, build, toy_photos, toy_run  # noqa: F401 - fixtur
 from denoiser.model import ModelConfig
 
 
-def pytest_collection_modifyitems(items):
-    """Start with the slow tests, so that no process is left with one of them at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Run on one thread: small networks gain nothing from threads, which wait for each other on a busy machine."""
