@@ -127,11 +127,16 @@ document.addEventListener('blur', event => {
 }, true);
 
 // Gradio reports the release of a slider by the mouse only. The keyboard releases it too: an arrow key, or Enter after
-// typing a number.
+// typing a number. Keys in quick succession are one release: requests sent at once may arrive in another order.
 const MOVING_KEYS = [...Object.keys(ARROW_KEYS), 'Home', 'End', 'PageUp', 'PageDown'];
+const RELEASE_AFTER = 200;  // milliseconds
 document.addEventListener('keyup', event => {
-  if (event.target.type === 'range' && MOVING_KEYS.includes(event.key))
-    event.target.dispatchEvent(new PointerEvent('pointerup', {bubbles: true}));
+  const slider = event.target;
+  if (slider.type === 'range' && MOVING_KEYS.includes(event.key)) {
+    clearTimeout(slider.releasing);
+    const release = () => slider.dispatchEvent(new PointerEvent('pointerup', {bubbles: true}));
+    slider.releasing = setTimeout(release, RELEASE_AFTER);
+  }
   if (event.key === 'Enter' && sliderOf(event.target)) event.target.blur();
 });
 

@@ -51,9 +51,8 @@ def test_the_arrow_keys_on_the_strength_run_the_model_at_that_level(page, noisy_
     slider = page.locator("#strength input[type=range]")
     level = float(slider.input_value()) + 10  # it shows what Auto found
     slider.focus()
-    for _ in range(10):  # a key that is held down
-        page.keyboard.down("ArrowRight")
-    page.keyboard.up("ArrowRight")
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
     page.get_by_text(f"Noise strength: {level:g} (Auto").wait_for(timeout=60_000)
     assert not page.locator("#auto input").is_checked()
     pixels = denoiser.open_image(downloaded_photo(page, "download", tmp_path)).pixels
