@@ -241,10 +241,12 @@ def test_of_a_big_photo_the_middle_comes_first_at_actual_size(page, network, tmp
     pixels = np.zeros((1200, 1600, 3), np.uint8)
     pixels[300:900, 400:1200] = RED
     denoiser.save_image(Photo(pixels), tmp_path / "big.png")
+    network.hold_after = 1  # the middle's run; the whole photo's goes on until it has been looked at
     choose(page, tmp_path / "big.png")
     page.get_by_text("This is the middle of your photo").wait_for()
     wait_until(page, lambda: page.locator("#result.actual-size img").count() == 2)
     assert page.get_by_label("Actual size").is_checked() and page.locator("#download").is_disabled()
+    network.hold_after = 1000
     finished(page)
     assert [run[:2] for run in network.runs] == [(640, 928), (1200, 1600)]
 
