@@ -21,7 +21,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    """The smallest network with the shape of `base`: three levels, one block each."""
+    """The smallest network with the shape of the default: three levels, one block each."""
     return TINY
 
 

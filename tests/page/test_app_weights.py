@@ -15,7 +15,7 @@ def test_the_weights_can_come_from_the_hub(hub, monkeypatch):
     from loopback_hub import Repo
 
     repo = hub.repos["someone/photos"] = Repo(private=False)
-    bundled = Path(app.__file__).parent / "weights" / "base"
+    bundled = Path(app.__file__).parent / "weights" / "gaussian"
     repo.commit({path.name: path.read_bytes() for path in bundled.iterdir()}, "Add weights")
     monkeypatch.setenv("DENOISER_MODEL", "someone/photos")
     monkeypatch.setenv("DENOISER_REVISION", "main")

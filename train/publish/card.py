@@ -214,7 +214,7 @@ def _origin_text(started_from: dict[str, Any] | None) -> str:
 
 def _epochs(training: dict[str, Any]) -> str:
     """Return the length of a classic run in epochs of 200 photos, as the reference counts."""
-    if training.get("recipe") != "classic":
+    if training.get("recipe", training.get("model")) != "classic":  # "model" is what earlier versions called it
         return ""
     return f" That is {training['crops'] / 200:.1f} of the 150 epochs of the reference's recipe."
 

@@ -201,8 +201,8 @@ def test_a_run_starts_from_given_weights(tmp_path):
 
 def test_a_run_starts_from_bundled_weights_by_their_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = loop.start_run(toy(init="base"), CPU)
-    assert_same(run.model.state_dict(), denoiser.load("base", device="cpu").weights.model.state_dict())
+    run = loop.start_run(toy(init="gaussian"), CPU)
+    assert_same(run.model.state_dict(), denoiser.load("gaussian", device="cpu").weights.model.state_dict())
 
 
 @pytest.mark.slow

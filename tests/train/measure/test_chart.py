@@ -16,13 +16,13 @@ def test_every_network_gets_a_point(tmp_path):
 
 
 def test_our_psnr_is_that_saved_by_evaluate():
-    assert 25 < chart.own_psnr("base") < 35
+    assert 25 < chart.own_psnr("gaussian") < 35
 
 
 def test_without_results_it_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.setattr(chart, "BUNDLED", tmp_path)
     with pytest.raises(ConfigError, match="evaluate --save"):
-        chart.own_psnr("base")
+        chart.own_psnr("gaussian")
 
 
 def test_a_format_that_cant_be_drawn_is_refused(tmp_path):

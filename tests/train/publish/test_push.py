@@ -234,12 +234,12 @@ def test_a_refused_commit_gets_one_sentence_and_the_next_push_goes_through(hub, 
     "arguments",
     [
         [],
-        ["weights/base"],
+        ["weights/gaussian"],
         ["--repo", "user/name"],
-        ["weights/base", "--space", "user/space"],
+        ["weights/gaussian", "--space", "user/space"],
         ["--space", "user/space", "--tag", "v1"],
         ["--space", "user/space", "--onnx"],
-        ["weights/base", "--repo", "user/name", "--create-pr", "--revision", "branch"],
+        ["weights/gaussian", "--repo", "user/name", "--create-pr", "--revision", "branch"],
     ],
 )
 def test_arguments_that_do_not_fit_together_are_refused(hub, arguments, capsys):
