@@ -127,17 +127,25 @@ document.addEventListener('blur', event => {
 }, true);
 
 // Gradio reports the release of a slider by the mouse only. The keyboard releases it too: an arrow key, or Enter after
-// typing a number. Keys in quick succession are one release: requests sent at once may arrive in another order.
+// typing a number. Report a release a little later, once: requests sent at once may arrive in another order, and what
+// moving a slider sets elsewhere (the box for Auto) is set with the next frame.
 const MOVING_KEYS = [...Object.keys(ARROW_KEYS), 'Home', 'End', 'PageUp', 'PageDown'];
-const RELEASE_AFTER = 200;  // milliseconds
+const RELEASE_AFTER = 100;  // milliseconds
+const releaseSoon = (input, release) => {
+  clearTimeout(input.releasing);
+  input.releasing = setTimeout(() => requestAnimationFrame(() => setTimeout(release)), RELEASE_AFTER);
+};
+const releaseSlider = slider =>
+  releaseSoon(slider, () => slider.dispatchEvent(new PointerEvent('pointerup', {bubbles: true})));
+document.addEventListener('pointerup', event => {
+  if (event.target.type !== 'range' || !event.isTrusted) return;
+  event.stopPropagation();
+  releaseSlider(event.target);
+}, true);
 document.addEventListener('keyup', event => {
-  const slider = event.target;
-  if (slider.type === 'range' && MOVING_KEYS.includes(event.key)) {
-    clearTimeout(slider.releasing);
-    const release = () => slider.dispatchEvent(new PointerEvent('pointerup', {bubbles: true}));
-    slider.releasing = setTimeout(release, RELEASE_AFTER);
-  }
-  if (event.key === 'Enter' && sliderOf(event.target)) event.target.blur();
+  const input = event.target;
+  if (input.type === 'range' && MOVING_KEYS.includes(event.key)) releaseSlider(input);
+  if (event.key === 'Enter' && sliderOf(input)) releaseSoon(input, () => input.blur());
 });
 
 // The reset button of a slider goes back to a fixed number. For the noise strength, that is Auto.
