@@ -196,7 +196,7 @@ def test_what_is_remembered_of_visitors_is_limited(tiny_page, monkeypatch):
     visitor, number, held = Visitor(url), number_of(page, "show_again"), page.state_holder.session_data
     visitor.ask(number, None, 100, VIEW)
     monkeypatch.setattr(page.state_holder, "capacity", len(held))
-    for visitor.session in map(str, range(3)):
+    for visitor.session in map(str, range(20)):
         visitor.ask(number, None, 100, VIEW)
     assert visitor.session in held and len(held) <= page.state_holder.capacity
 
