@@ -12,10 +12,12 @@ from denoiser.model import ModelConfig
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Run on one thread: small networks gain nothing from threads, which wait for each other on a busy machine."""
+    """Run on one thread, here and in other processes: threads that wait for each other keep a busy machine busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
     torch.set_num_threads(threads)
 
 

@@ -49,7 +49,7 @@ def noisy_file(clean, tmp_path_factory):
 def browser():
     if chromium.CHROMIUM is None:
         assert not os.environ.get("REQUIRE_BROWSER"), "this run must drive a browser, and there is no chromium"
-        pytest.skip("needs chromium (apt-get install chromium)")
+        pytest.skip("needs chromium (apt-get install chromium-headless-shell)")
     with sync_playwright() as playwright, chromium.launch(playwright) as started:
         yield started
 

@@ -1,6 +1,5 @@
 """Several processes train like one: the same weights for the same crops, one writer, one clock."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,9 +20,8 @@ PROCESSES = 2
 def torchrun(run, *more):
     """Run the command under torchrun with two processes on this machine."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(PROCESSES), "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launcher, str(TOY), "fit", *flags(run), *more]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
 def test_two_processes_reach_the_weights_of_one_with_the_same_crops(toy_run, tmp_path):
