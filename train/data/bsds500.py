@@ -1,4 +1,4 @@
-"""The Berkeley BSDS500 photos: download, check, unpack, and the splits that this project uses.
+"""The Berkeley BSDS500 photos: the download, and the splits that this project uses.
 
 Arbelaez, Maire, Fowlkes, Malik: "Contour Detection and Hierarchical Image Segmentation", PAMI 2011. The photos are for
 non-commercial research and education; they are fetched from Berkeley and never redistributed.
@@ -6,14 +6,12 @@ non-commercial research and education; they are fetched from Berkeley and never 
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import http.client
 import shutil
 import tarfile
 import tempfile
-import urllib.error
 import urllib.request
-import zlib
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,10 +19,10 @@ from tqdm import tqdm
 from ..config import ConfigError
 
 URL = "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz"
-MEMBERS = "BSR/BSDS500/data/images/"
+SHA256 = "97e49d31764f3912f0c4122707d53062ac9e783ba0f095e447a4d53c1a41af8e"
+MIRROR = "https://github.com/BIDS/BSDS500"
+IMAGES = "BSR/BSDS500/data/images"  # in the archive
 COUNTS = {"train": 200, "val": 100, "test": 200}
-MAX_PHOTO_BYTES = 1 << 20  # the largest of the 500 has about 150 KB: a much larger member is not a photo
-FETCH_ERRORS = (urllib.error.URLError, http.client.HTTPException, tarfile.TarError, zlib.error, OSError, EOFError)
 CACHE = Path("data/bsds500")
 
 # The validation photos that are not in CBSD68 (the other 68 are): models are selected on these, never on CBSD68.
@@ -57,52 +55,37 @@ def _complete(root: Path) -> bool:
 def _download(root: Path) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix="bsds500-") as folder:
-        archive, unpacked = Path(folder, "bsds500.tgz"), Path(folder, "photos")
+        archive = Path(folder, "bsds500.tgz")
         try:
             _fetch(URL, archive)
-            _unpack(archive, unpacked)
-        except FETCH_ERRORS as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = str(error).partition("\n")[0]
             raise ConfigError(
-                f"BSDS500 could not be downloaded from {URL} ({reason}). Check the network, unpack the archive by "
-                f"hand to have its photos in {root}/train, {root}/val and {root}/test, or train on --data synthetic."
+                f"BSDS500 could not be downloaded from {URL} ({reason}). Check the network, copy the photos by hand "
+                f"(for instance from {MIRROR}) to {root}/train, {root}/val and {root}/test, or train on --data synthetic."
             ) from error
-        if not _complete(unpacked):
-            found = {split: len(list((unpacked / split).glob("*.jpg"))) for split in COUNTS}
-            raise ConfigError(f"the archive at {URL} holds {found} photos; expected {COUNTS}")
         try:
+            _unpack(archive, Path(folder))
             root.mkdir(parents=True, exist_ok=True)
             for split in COUNTS:
                 shutil.rmtree(root / split, ignore_errors=True)
-                shutil.move(unpacked / split, root / split)
+                shutil.move(Path(folder, IMAGES, split), root / split)
         except OSError as error:
-            raise ConfigError(f"the photos of BSDS500 could not be moved to {root}: {error}") from error
+            raise ConfigError(f"the photos of BSDS500 could not be unpacked to {root}: {error}") from error
 
 
 def _fetch(url: str, target: Path) -> None:
+    """Download the archive. Raises OSError or HTTPException if that fails or if what came is another file."""
     with urllib.request.urlopen(url, timeout=30) as response, target.open("wb") as file:
         size = int(response.headers.get("Content-Length") or 0)
-        with tqdm(total=size or None, unit="B", unit_scale=True, desc="BSDS500") as bar:
-            while chunk := response.read(1 << 18):
-                file.write(chunk)
-                bar.update(len(chunk))
+        with tqdm.wrapattr(response, "read", total=size or None, desc="BSDS500") as body:
+            shutil.copyfileobj(body, file)
+    with target.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
+            raise OSError("what came is not the whole archive: its SHA-256 differs")
 
 
-def _unpack(archive: Path, target: Path) -> None:
-    """Extract only the photos, by name, so that nothing else in the archive reaches the disk."""
-    with gzip.open(archive) as stream:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
-            _take_photos(tar, target)
-        while stream.read(1 << 20):  # read to the end, where the checksum is
-            pass
-
-
-def _take_photos(tar: tarfile.TarFile, target: Path) -> None:
-    for member in tar:
-        name = Path(member.name)
-        split = name.parent.name
-        wanted = member.name == f"{MEMBERS}{split}/{name.name}" and split in COUNTS and name.suffix == ".jpg"
-        if wanted and member.isfile() and member.size <= MAX_PHOTO_BYTES and (content := tar.extractfile(member)):
-            (target / split).mkdir(parents=True, exist_ok=True)
-            with (target / split / name.name).open("wb") as file:
-                shutil.copyfileobj(content, file)
+def _unpack(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as tar:
+        photos = [member for member in tar if member.name.startswith(IMAGES) and member.name.endswith(".jpg")]
+        tar.extractall(folder, photos, filter="data")

@@ -1,14 +1,12 @@
 """The BSDS500 download, from a loopback server: what is unpacked, what is refused, and the splits."""
 
 import contextlib
-import gzip
+import hashlib
 import io
 import socket
 import tarfile
 import threading
-import uuid
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,32 +47,33 @@ def jpeg(tmp_path_factory):
     return path.read_bytes()
 
 
-def member(name, content=b"", kind=tarfile.REGTYPE, link=""):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.size = kind, link, len(content) if kind == tarfile.REGTYPE else 0
-    return info, content
-
-
-def photo_members(jpeg, names=NAMES):
-    return [member(f"{IMAGES}/{split}/{name}", jpeg) for split in names for name in names[split]]
-
-
-def archive(members):
+def archive(jpeg, names):
+    """An archive with the photos of these names, and what else the real one holds."""
+    files = {f"{IMAGES}/{split}/{name}": jpeg for split in names for name in names[split]}
+    files |= {f"{IMAGES}/train/Thumbs.db": b"windows", "BSR/BSDS500/data/groundTruth/train/2092.mat": b"truth"}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
-        for info, content in members:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="session")
-def good_archive(jpeg):
-    return archive(photo_members(jpeg))
+def pinned(data, monkeypatch):
+    """Make an archive the one that is expected."""
+    monkeypatch.setattr(bsds500, "SHA256", hashlib.sha256(data).hexdigest())
+    return data
 
 
 @pytest.fixture
-def small_archive(few, jpeg):
-    return archive(photo_members(jpeg, FEW))
+def good_archive(jpeg, monkeypatch):
+    return pinned(archive(jpeg, NAMES), monkeypatch)
+
+
+@pytest.fixture
+def small_archive(few, jpeg, monkeypatch):
+    return pinned(archive(jpeg, FEW), monkeypatch)
 
 
 @pytest.fixture
@@ -155,71 +154,16 @@ def test_photos_that_are_there_need_no_network(tmp_path, monkeypatch):
     assert len(bsds500.photo_paths(tmp_path)["val"]) == 100
 
 
-ABSOLUTE = f"/tmp/bsds500-{uuid.uuid4()}.jpg"
-HOSTILE = [
-    member("../evil.jpg", b"evil"),
-    member(f"{IMAGES}/../../../../../evil.jpg", b"evil"),
-    member(f"{IMAGES}/train/../../../../../../evil.jpg", b"evil"),
-    member(f"{IMAGES}/train/../val/evil.jpg", b"evil"),
-    member(ABSOLUTE, b"evil"),
-    member(f"/{IMAGES}/train/evil.jpg", b"evil"),
-    member(f"{IMAGES}/train/link.jpg", kind=tarfile.SYMTYPE, link="/etc/passwd"),
-    member(f"{IMAGES}/train/hard.jpg", kind=tarfile.LNKTYPE, link="/etc/passwd"),
-    member(f"{IMAGES}/train/device.jpg", kind=tarfile.CHRTYPE),
-    member(f"{IMAGES}/train/pipe.jpg", kind=tarfile.FIFOTYPE),
-    member(f"{IMAGES}/train/folder.jpg", kind=tarfile.DIRTYPE),
-    member(f"{IMAGES}/train/huge.jpg", bytes(bsds500.MAX_PHOTO_BYTES + 1)),
-    member(f"{IMAGES}/train/Thumbs.db", b"windows"),
-    member(f"{IMAGES}/train/deep/evil.jpg", b"evil"),
-    member(f"{IMAGES}/other/evil.jpg", b"evil"),
-    member(f"{IMAGES}/evil.jpg", b"evil"),
-    member("BSR/BSDS500/data/groundTruth/train/2092.mat", b"truth"),
-    member("train/evil.jpg", b"evil"),
-]
-
-
-def test_nothing_but_the_photos_is_unpacked(tmp_path, serve, few, jpeg):
-    serve(archive(HOSTILE + photo_members(jpeg, FEW) + HOSTILE))
-    inside = tmp_path / "a/b/c/d/e/f/g/h"  # deep enough that all of the dots stay within tmp_path
-    paths = bsds500.photo_paths(inside / "bsds500")
-    assert files_below(tmp_path) == expected_files("a/b/c/d/e/f/g/h/bsds500", FEW)
-    assert not Path(ABSOLUTE).exists()
-    assert all(path.read_bytes() == jpeg and not path.is_symlink() for split in paths.values() for path in split)
-
-
-@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_member_does_not_count_as_a_photo(tmp_path, serve, few, jpeg, hostile):
-    serve(archive([*photo_members(jpeg, FEW)[1:], hostile]))
-    assert "'train': 3" in refused(tmp_path / "bsds500")
-
-
-@pytest.mark.parametrize("change", [-1, 1])
-@pytest.mark.parametrize("split", COUNTS)
-def test_an_archive_with_another_number_of_photos_is_refused(tmp_path, serve, jpeg, split, change):
-    names = NAMES | {split: NAMES[split][1:] if change < 0 else [*NAMES[split], "9.jpg"]}
-    serve(archive(photo_members(jpeg, names)))
-    message = refused(tmp_path / "bsds500")
-    assert f"'{split}': {COUNTS[split] + change}" in message and f"'{split}': {COUNTS[split]}" in message
-
-
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
 def test_a_download_that_stops_early_is_refused(tmp_path, serve, small_archive, share):
     serve(small_archive[: int(share * len(small_archive))], length=len(small_archive))
     assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
 
 
-def test_a_photo_that_arrives_damaged_is_refused(tmp_path, serve, jpeg, small_archive):
-    plain = gzip.decompress(small_archive)
-    stored = bytearray(gzip.compress(plain, compresslevel=0))  # uncompressed, so that only the archive's checksum tells
-    stored[stored.index(jpeg) + 10] ^= 1
-    serve(bytes(stored))
-    assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
-
-
-def test_an_archive_that_cannot_be_decompressed_is_refused(tmp_path, serve, few, jpeg):
-    large = np.random.default_rng(5).integers(0, 16, 300_000, dtype=np.uint8).tobytes()
-    damaged = bytearray(archive([member(f"{IMAGES}/train/large.jpg", large), *photo_members(jpeg, FEW)]))
-    damaged[60_000:60_064] = b"\xff" * 64  # in the middle of the large photo
+@pytest.mark.parametrize("place", [0, 0.5, 1])
+def test_a_download_with_a_changed_byte_is_refused(tmp_path, serve, small_archive, place):
+    damaged = bytearray(small_archive)
+    damaged[int(place * (len(damaged) - 1))] ^= 1
     serve(bytes(damaged))
     assert_says_what_else_to_do(refused(tmp_path / "bsds500"), tmp_path / "bsds500")
 
