@@ -61,8 +61,8 @@ def _download(root: Path) -> None:
         except (OSError, http.client.HTTPException) as error:
             reason = str(error).partition("\n")[0]
             raise ConfigError(
-                f"BSDS500 could not be downloaded from {URL} ({reason}). Check the network, copy the photos by hand "
-                f"(for instance from {MIRROR}) to {root}/train, {root}/val and {root}/test, or train on --data synthetic."
+                f"BSDS500 could not be downloaded from {URL} ({reason}). Check the network, or copy the "
+                f"photos (also in {MIRROR}) to {root}/train, {root}/val and {root}/test, or train on --data synthetic."
             ) from error
         try:
             _unpack(archive, Path(folder))
