@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .classic import ClassicBody
 from .errors import WeightsError
 
 MAX_WIDTH = 1024  # channels per level; configs that ask for more are refused
@@ -87,10 +88,18 @@ class DenoisingAutoencoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        classic = config.architecture == "classic"
+        classic, batch_norm = config.architecture == "classic", config.normalization == "batch"
         self.estimator = None if classic else NoiseLevelEstimator(config.negative_slope)
-        self.body = ClassicBody(config) if classic else ResidualBody(config)
+        self.body: ClassicBody | ResidualBody = (
+            ClassicBody(config.widths, batch_norm, config.dropout, config.negative_slope)
+            if classic
+            else ResidualBody(config)
+        )
         self.multiple = 16 if classic else max(2 ** len(config.widths), NoiseLevelEstimator.STRIDE)
+        if not next(self.parameters()).is_meta:  # where drawing them would load PyTorch's compiler: 90 MB
+            if self.estimator is not None:
+                self.estimator.init_weights()
+            self.body.init_weights()
 
     @property
     def steerable(self) -> bool:
@@ -155,8 +164,12 @@ class NoiseLevelEstimator(nn.Module):
             *layer(64, 64, kernel=3, stride=1),
             nn.Conv2d(64, 1, kernel_size=1),
         )
-        initialize_kaiming(self, negative_slope)
-        nn.init.constant_(self.layers[-1].get_parameter("bias"), -2.0)  # starts at a level of 15, in the usual range
+        self.negative_slope = negative_slope
+
+    def init_weights(self) -> None:
+        """Draw weights with which it starts at a level of 15, in the usual range."""
+        initialize_kaiming(self, self.negative_slope)
+        nn.init.constant_(self.layers[-1].get_parameter("bias"), -2.0)
 
     def forward(self, noisy: Tensor) -> Tensor:
         sigma = self.MAX_SIGMA * torch.sigmoid(self.layers(noisy))
@@ -184,11 +197,15 @@ class ResidualBody(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs)
         self.tail = nn.ConvTranspose2d(widths[0], 3, kernel_size=4, stride=2, padding=1)
-        initialize_kaiming(self, config.negative_slope)
+        self.negative_slope = config.negative_slope
+
+    def init_weights(self) -> None:
+        """Draw weights with which the network starts as the identity."""
+        initialize_kaiming(self, self.negative_slope)
         for block in self.modules():
             if isinstance(block, ResidualBlock):
                 block.last_conv.weight.data.mul_(0.1)  # without normalisation, sums of full branches grow
-        nn.init.normal_(self.tail.weight, std=1e-4)  # starts as the identity: x - 0
+        nn.init.normal_(self.tail.weight, std=1e-4)
 
     def forward(self, picture_and_map: Tensor) -> Tensor:
         features = self.head(picture_and_map)
@@ -244,55 +261,3 @@ def initialize_kaiming(module: nn.Module, negative_slope: float) -> None:
             for conv, following in pairwise(layer):
                 if isinstance(conv, nn.Conv2d) and isinstance(following, nn.LeakyReLU):
                     nn.init.kaiming_normal_(conv.weight, a=negative_slope)
-
-
-class ClassicBody(nn.Module):
-    """The reference network, unchanged: (N, 3, H, W) -> (N, 3, H, W) in [0, 1], for H and W in multiples of 16.
-
-    Every layer but the last is convolution -> LeakyReLU -> dropout -> batch norm. Skip connections are concatenated.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        w0, w1, w2, w3, w4, w5 = config.widths
-
-        def down(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-            return block(nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2))
-
-        def up(inputs: int, outputs: int) -> nn.Sequential:
-            return block(nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1))
-
-        def block(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
-            activation = nn.LeakyReLU(config.negative_slope)
-            norm = nn.BatchNorm2d(conv.out_channels) if config.normalization == "batch" else nn.Identity()
-            return nn.Sequential(conv, activation, nn.Dropout(config.dropout), norm)
-
-        self.encode0 = down(3, w0, kernel=3)
-        self.encode1 = down(w0, w1, kernel=3, stride=2)
-        self.encode2 = down(w1, w2, kernel=5, stride=2)
-        self.encode2b = down(w2, w3, kernel=3)
-        self.encode3 = down(w3, w4, kernel=5, stride=2)
-        self.encode4 = down(w4, w5, kernel=3, stride=2)
-        self.up3 = up(w5, w5)
-        self.decode3 = down(w5 + w4, w4, kernel=3)
-        self.up2 = up(w4, w3)
-        self.decode2 = down(w3 + w2, w2, kernel=5)
-        self.up1 = up(w2, w1)
-        self.decode1 = down(w1 + w1, w1, kernel=5)
-        self.up0 = up(w1, w0)
-        self.decode0 = nn.Conv2d(w0 + w0, 3, kernel_size=3, padding=1)
-        for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.orthogonal_(layer.weight)
-                nn.init.zeros_(layer.get_parameter("bias"))
-
-    def forward(self, noisy: Tensor) -> Tensor:
-        level0 = self.encode0(noisy)
-        level1 = self.encode1(level0)
-        level2 = self.encode2(level1)
-        level3 = self.encode3(self.encode2b(level2))
-        level4 = self.encode4(level3)
-        features = self.decode3(torch.cat([self.up3(level4), level3], dim=1))
-        features = self.decode2(torch.cat([self.up2(features), level2], dim=1))
-        features = self.decode1(torch.cat([self.up1(features), level1], dim=1))
-        return torch.sigmoid(self.decode0(torch.cat([self.up0(features), level0], dim=1)))
