@@ -5,9 +5,7 @@ import pytest
 import skimage.data
 import torch
 from loopback_hub import hub  # noqa: F401 - a fixture
-from toy_training import TINY, build, toy_photos, toy_run  # noqa: F401 - fixtures
-
-from denoiser.model import ModelConfig
+from toy_training import CLASSIC, TINY, build, toy_photos, toy_run  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,15 +28,7 @@ def tiny_config():
 @pytest.fixture(scope="session")
 def tiny_classic_config():
     """The smallest network with the shape of `classic`."""
-    return ModelConfig(
-        architecture="classic",
-        widths=(4, 4, 6, 6, 8, 10),
-        encoder_blocks=(),
-        decoder_blocks=(),
-        normalization="batch",
-        dropout=0.2,
-        negative_slope=0.3,
-    )
+    return CLASSIC
 
 
 @pytest.fixture

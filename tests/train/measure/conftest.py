@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+from toy_training import TINY
 
 from denoiser import Photo, save_image
-from denoiser.model import DenoisingAutoencoder, ModelConfig
+from denoiser.model import DenoisingAutoencoder
 from denoiser.weights import save_weights
-
-RESIDUAL = ModelConfig(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
 
 
 @pytest.fixture(scope="module")
@@ -30,5 +29,5 @@ def folder(tmp_path, photos):
 
 @pytest.fixture
 def model_folder(tmp_path):
-    save_weights(DenoisingAutoencoder(RESIDUAL), tmp_path / "model")
+    save_weights(DenoisingAutoencoder(TINY), tmp_path / "model")
     return tmp_path / "model"

@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 from identity_denoiser import Identity
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from toy_training import CLASSIC, TINY
 
 from denoiser import Photo, save_image, weights
-from denoiser.model import DenoisingAutoencoder, ModelConfig
+from denoiser.model import DenoisingAutoencoder
 from denoiser.weights import save_weights
 from train.__main__ import main
 from train.measure.evaluate import measure, noisy_version
 from train.measure.results import LEVELS, Result, markdown_table
-
-RESIDUAL = ModelConfig(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
-CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
 
 
 def reference_noisy(pixels, level, quantized):
@@ -152,7 +150,7 @@ def test_results_are_not_saved_if_the_weights_were_replaced_meanwhile(folder, mo
     """As if a run found better weights during the measurement."""
 
     def measure_slowly(*arguments):
-        save_weights(DenoisingAutoencoder(RESIDUAL), model_folder)
+        save_weights(DenoisingAutoencoder(TINY), model_folder)
         return measure(*arguments)
 
     monkeypatch.setattr("train.__main__.measure", measure_slowly)

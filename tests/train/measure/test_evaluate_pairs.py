@@ -8,14 +8,11 @@ from identity_denoiser import Identity
 from skimage.metrics import peak_signal_noise_ratio
 
 from denoiser import Denoiser, Photo, save_image
-from denoiser.model import ModelConfig
 from denoiser.weights import Weights
 from train.__main__ import main
 from train.config import ConfigError
 from train.measure.evaluate import REAL, find_pairs, load_pairs, measure_pairs
 from train.measure.results import Result, markdown_table
-
-RESIDUAL = ModelConfig(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
 
 
 def evaluate(model, *arguments):

@@ -2,15 +2,13 @@
 
 import pytest
 import torch
+from toy_training import CLASSIC, TINY
 
-from denoiser.model import DenoisingAutoencoder, ModelConfig
+from denoiser.model import DenoisingAutoencoder
 from train.measure.network_size import network_size
 
-RESIDUAL = ModelConfig(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
-CLASSIC = ModelConfig("classic", (4, 4, 6, 6, 8, 10), (), (), normalization="batch", dropout=0.2, negative_slope=0.3)
 
-
-@pytest.mark.parametrize("config", [RESIDUAL, CLASSIC], ids=["residual", "classic"])
+@pytest.mark.parametrize("config", [TINY, CLASSIC], ids=["residual", "classic"])
 def test_the_size_of_a_network_is_counted_without_changing_it(config):
     model = DenoisingAutoencoder(config).train()
     statistics = {name: value.clone() for name, value in model.named_buffers()}
