@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from chromium import choose, drop
+from gradio import media
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -80,6 +81,8 @@ def test_a_second_photo_ends_the_run_of_the_first_and_gets_its_own_result(page, 
 def test_of_two_examples_the_second_is_shown(page, network):
     page.locator("#examples-noisy button").nth(1).click()
     page.locator("#examples-noisy button").nth(2).click()
+    lion = denoiser.open_image(media.get_image("lion.jpg"))
+    wait_until(page, lambda: network.runs and network.runs[-1][:2] == (lion.height, lion.width))
     finished(page)
     assert downloaded(page).suggested_filename == "lion-with-noise-denoised.png"
 
