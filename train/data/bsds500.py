@@ -80,9 +80,8 @@ def _fetch(url: str, target: Path) -> None:
         size = int(response.headers.get("Content-Length") or 0)
         with tqdm.wrapattr(response, "read", total=size or None, desc="BSDS500") as body:
             shutil.copyfileobj(body, file)
-    with target.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
-            raise OSError("what came is not the whole archive: its SHA-256 differs")
+    if hashlib.sha256(target.read_bytes()).hexdigest() != SHA256:
+        raise OSError("what came is not the whole archive: its SHA-256 differs")
 
 
 def _unpack(archive: Path, folder: Path) -> None:
