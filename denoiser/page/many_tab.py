@@ -64,11 +64,14 @@ def many_tab(model: Denoiser, service: Service) -> None:
             automatic, strength = strength_controls(suffix="-all")
             options = file_options("-all")
 
+    async def cancel() -> None:
+        await newest.stop()
+
     run = batch_callback(model, service.network, newest)
     outputs = [gallery, report, files, batch, zip_all, pair]
     inputs = [uploads, automatic, strength, *options]
     start.click(run, inputs, outputs, show_progress_on=report, api_visibility="private", **NETWORK)
-    stop.click(newest.stop, None, None, queue=False, api_visibility="private")
+    stop.click(cancel, None, None, queue=False, api_visibility="private")
     chosen = gallery.select(compare_chosen, batch, pair, show_progress="hidden", api_visibility="private", **QUICK)
     chosen.success(None, js=SHOW.format("chosen"), api_visibility="private")
     zipped = zip_all.click(zip_files, batch, archive, api_visibility="private", **QUICK)
