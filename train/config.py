@@ -18,6 +18,7 @@ def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, bar
 EARLY_SHARE = 0.65  # of the remaining run goes to each early crop size, which gives all sizes about equal time
 HUB = "hub:"  # --data: the prefix of a Hub dataset
 SETTINGS_FILE = "train.json"  # the settings of a run, in its output folder
+LOSSES = ("l1", "charbonnier", "mse", "psnr")
 LATEST = "latest"  # --resume: the newest checkpoint in the output folder
 POSITIVE = (
     *("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate"),
@@ -72,11 +73,13 @@ class TrainConfig:
         0.1, "share of the crops with noise in one part only, or rising from one side to the other"
     )
 
-    loss: str = setting("l1", "pixel loss between restored and clean crops", ("l1", "charbonnier", "mse"))
-    end_loss: str = setting("mse", "pixel loss at the end of the run, from --end-from", ("l1", "charbonnier", "mse"))
+    loss: str = setting("l1", "loss between restored and clean crops", LOSSES)
+    end_loss: str = setting("psnr", "loss at the end of the run, from --end-from", LOSSES)
     end_from: float = setting(0.82, "share of the run after which --end-loss and --drift-weight apply")
-    drift_weight: float = setting(10.0, "weight of the error in a crop's mean colour, relative to the pixel loss")
-    balance_levels: bool = setting(True, "weight crops so that all noise levels count equally")
+    drift_weight: float = setting(10.0, "weight of the error in a crop's mean colour, relative to the error of a pixel")
+    balance_levels: bool = setting(
+        True, "weight crops so that all noise levels count equally (the PSNR loss does by itself)"
+    )
     estimate_quantile: float = setting(0.5, "quantile that the noise estimator predicts; above 0.5 it overestimates")
     estimator_only: bool = setting(False, "train only the noise level estimator and freeze the autoencoder")
     optimizer: str = setting("muon", "Muon with AdamW for what Muon does not cover, or only AdamW", ("muon", "adamw"))

@@ -29,6 +29,7 @@ RECIPES = {
         grey_share=0.0,
         partial_share=0.0,
         loss="mse",
+        end_loss="mse",
         drift_weight=0.0,
         balance_levels=False,
         optimizer="adamw",

@@ -97,7 +97,7 @@ def test_a_setting_that_cannot_be_used_is_refused_by_the_name_of_its_flag(subtes
 
 
 def test_the_message_says_what_was_given_and_what_is_accepted():
-    with pytest.raises(ConfigError, match=r"--loss is 'l2'; choose one of l1, charbonnier, mse"):
+    with pytest.raises(ConfigError, match=r"--loss is 'l2'; choose one of l1, charbonnier, mse, psnr"):
         TrainConfig(loss="l2")
     with pytest.raises(ConfigError, match=r"--crop is 100; it must be a multiple of 16"):
         TrainConfig(crop=100)
@@ -113,7 +113,7 @@ def test_crops_grow_and_the_loss_changes_along_the_run():
     config = TrainConfig(crop=96, early_crops=(32, 64), end_from=0.7, drift_weight=5.0)
     seen = [config.at(progress) for progress in (0, 0.64, 0.66, 0.69, 0.7, 0.88, 1)]
     assert [stage.crop for stage in seen] == [32, 32, 64, 64, 64, 96, 96]
-    assert [stage.loss for stage in seen] == ["l1"] * 4 + ["mse"] * 3
+    assert [stage.loss for stage in seen] == ["l1"] * 4 + ["psnr"] * 3
     assert [stage.drift_weight for stage in seen] == [0] * 4 + [5] * 3
 
 

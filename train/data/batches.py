@@ -23,7 +23,7 @@ from .uploads import change_some, grey, neighbourhood_filter, partial_mask, uplo
 TOLD_SHARE = 0.5  # of the crops are denoised with a given level, the rest with the estimate
 WRONG_SHARE = 0.3  # of the given levels are wrong on purpose
 MAX_TOLD_LEVEL = 100.0  # the highest level that a person can ask for
-SOFTENING = 0.4  # share of the edge-preserving filter in the target of a crop that is told far too high a level
+SOFTENING = 0.5  # share of the edge-preserving filter in the target of a crop that is told far too high a level
 SOFTENED_RATIOS = (1.4, 5.6)  # told to true level: from here on the share rises, and reaches its full size
 SOFTENING_FLOOR = 2 / 255  # levels are compared above this, since lower ones are barely visible
 

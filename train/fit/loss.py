@@ -15,6 +15,7 @@ from ..config import TrainConfig
 ESTIMATOR_WEIGHT = 0.1  # relative to the pixel loss; low, so that a wrong estimate counts mostly by the harm it does
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 ESTIMATE_FLOOR = 2 / 255  # the same for the estimator's errors: lower levels are barely visible
+PSNR_FLOOR = 1 / 255  # smaller errors are invisible: a crop restored that well counts little in the PSNR loss
 CHARBONNIER_EPSILON = 1e-3  # smaller errors count squared (Charbonnier et al. 1994)
 PIXEL_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": torch.abs,
@@ -51,24 +52,35 @@ def training_loss(
     restores a crop best is lower than the likeliest one. A colour shift too small to matter in a pixel shows in the
     whole picture, so drift_weight can make it count.
     """
-    pixel_loss = PIXEL_LOSSES[config.loss]
     level = sigma.mean(dim=(1, 2, 3), keepdim=True)
-    exponent = -1.0 if config.loss == "mse" else -0.5  # errors grow about with the root of the level
-    weight = (level + LEVEL_FLOOR) ** exponent if config.balance_levels else torch.ones_like(level)
-    weight = weight / weight.mean()
     if not model.steerable:
         restored = model(noisy)
-        return (weight * pixel_loss(restored - clean)).mean(), restored
+        return denoising_loss(restored - clean, level, config), restored
     estimate = model.estimate_sigma(noisy)
     estimator_loss = quantile_loss(estimate, sigma, config.estimate_quantile)
     if config.estimator_only:
         return estimator_loss, noisy
     restored = model(noisy, torch.where(told, sigma if given is None else given, estimate))
-    error = restored - clean
-    denoising_loss = (weight * pixel_loss(error)).mean()
-    drift_loss = (weight * pixel_loss(error.mean(dim=(2, 3), keepdim=True))).mean()
-    estimator_weight = ESTIMATOR_WEIGHT * denoising_loss.detach()
-    return denoising_loss + config.drift_weight * drift_loss + estimator_weight * estimator_loss, restored
+    loss = denoising_loss(restored - clean, level, config)
+    scale = 1.0 if config.loss == "psnr" else loss.detach()  # the PSNR loss is relative to the error by itself
+    return loss + ESTIMATOR_WEIGHT * scale * estimator_loss, restored
+
+
+def denoising_loss(error: Tensor, level: Tensor, config: TrainConfig) -> Tensor:
+    """Return the loss of the errors of crops, (N, C, H, W), whose mean noise levels are (N, 1, 1, 1).
+
+    The PSNR loss is the mean of the crops' PSNRs, but for its scale and sign, so a crop counts by how much of its error
+    could go, not by the size of the error (HINet: Chen et al. 2021).
+    """
+    shift = error.mean(dim=(2, 3), keepdim=True)
+    if config.loss == "psnr":
+        squared, squared_shift = (part.square().mean(dim=(1, 2, 3)) for part in (error, shift))
+        return torch.log(squared + config.drift_weight * squared_shift + PSNR_FLOOR**2).mean()
+    pixel_loss = PIXEL_LOSSES[config.loss]
+    exponent = -1.0 if config.loss == "mse" else -0.5  # errors grow about with the root of the level
+    weight = (level + LEVEL_FLOOR) ** exponent if config.balance_levels else torch.ones_like(level)
+    weight = weight / weight.mean()
+    return (weight * pixel_loss(error)).mean() + config.drift_weight * (weight * pixel_loss(shift)).mean()
 
 
 def quantile_loss(estimate: Tensor, sigma: Tensor, quantile: float) -> Tensor:

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from skimage.metrics import mean_squared_error
 from toy_training import CLASSIC, assert_same, toy, trained_model
 
 from denoiser.model import DenoisingAutoencoder
 from train.data.batches import add_noise
-from train.fit.loss import ESTIMATE_FLOOR, LEVEL_FLOOR, quantile_loss, training_loss
+from train.fit.loss import ESTIMATE_FLOOR, LEVEL_FLOOR, PSNR_FLOOR, quantile_loss, training_loss
 
 pytestmark = pytest.mark.usefixtures("tiny_networks")
 
@@ -58,13 +59,14 @@ def test_the_estimator_learns_from_the_true_level_and_from_crops_restored_with_i
 def test_the_estimator_counts_for_the_same_share_of_every_pixel_loss(batch, monkeypatch):
     clean, noisy, sigma = batch
     model, shares = trained_model(), []
-    for name in ("l1", "mse"):
+    for name in ("l1", "mse", "psnr"):
         config, losses = toy(loss=name, balance_levels=False, drift_weight=0.0), []
         for weight in (0.0, 0.1):
             monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", weight)
             losses.append(training_loss(model, clean, noisy, sigma, everything(True), config)[0].item())
-        shares.append(losses[1] / losses[0])
-    assert shares[0] > 1 and shares[0] == pytest.approx(shares[1], rel=1e-4)
+        # A PSNR loss is a logarithm: there a difference is a share of the error.
+        shares.append(losses[1] - losses[0] if name == "psnr" else losses[1] / losses[0] - 1)
+    assert shares[0] > 0 and shares == pytest.approx([shares[0]] * 3, rel=1e-4)
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.7])
@@ -97,7 +99,16 @@ def charbonnier(restored, clean):
     return torch.hypot(restored - clean, torch.tensor(1e-3)).mean()
 
 
-@pytest.mark.parametrize(("name", "reference"), [("l1", F.l1_loss), ("mse", F.mse_loss), ("charbonnier", charbonnier)])
+def negative_psnr(restored, clean):
+    """The mean over the crops, in natural logarithms."""
+    pairs = zip(restored.detach().numpy(), clean.numpy(), strict=True)
+    return torch.tensor([math.log(mean_squared_error(*pair) + PSNR_FLOOR**2) for pair in pairs]).mean()
+
+
+REFERENCES = [("l1", F.l1_loss), ("mse", F.mse_loss), ("charbonnier", charbonnier), ("psnr", negative_psnr)]
+
+
+@pytest.mark.parametrize(("name", "reference"), REFERENCES)
 def test_the_loss_is_the_one_of_the_config(batch, name, reference, monkeypatch):
     clean, noisy, sigma = batch
     config = toy(loss=name, balance_levels=False)
@@ -124,17 +135,19 @@ def test_told_crops_are_restored_with_a_given_level(batch):
     assert torch.allclose(restored, model(noisy, given), atol=1e-6)
 
 
-def test_a_colour_shift_counts_by_the_drift_weight(batch, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "counted"), [("mse", lambda squared: squared), ("psnr", lambda squared: math.log(squared + PSNR_FLOOR**2))]
+)
+def test_a_colour_shift_counts_by_the_drift_weight(batch, monkeypatch, name, counted):
     clean, noisy, sigma = batch
-    config = toy(loss="mse", balance_levels=False, drift_weight=20.0)
+    config = toy(loss=name, balance_levels=False, drift_weight=20.0)
     monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", 0.0)
     losses = []
     for shift in (0.0, 0.01):
         model = trained_model()
         monkeypatch.setattr(model, "forward", lambda *inputs, shift=shift: clean + shift)
         losses.append(training_loss(model, clean, noisy, sigma, everything(True), config)[0].item())
-    assert losses[0] == 0
-    assert losses[1] == pytest.approx(21 * 0.01**2, rel=1e-4)
+    assert losses == pytest.approx([counted(0), counted(21 * 0.01**2)], rel=1e-4)
 
 
 @pytest.mark.parametrize(("name", "power", "exponent"), [("l1", 1, -0.5), ("mse", 2, -1)])
