@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..config import TrainConfig
 ESTIMATOR_WEIGHT = 0.1  # relative to the pixel loss; low, so that a wrong estimate counts mostly by the harm it does
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 ESTIMATE_FLOOR = 2 / 255  # the same for the estimator's errors: lower levels are barely visible
+DECIBELS = 10 / math.log(10)  # per natural logarithm
 PSNR_FLOOR = 1 / 255  # smaller errors are invisible: a crop restored that well counts little in the PSNR loss
 CHARBONNIER_EPSILON = 1e-3  # smaller errors count squared (Charbonnier et al. 1994)
 PIXEL_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -62,20 +64,20 @@ def training_loss(
         return estimator_loss, noisy
     restored = model(noisy, torch.where(told, sigma if given is None else given, estimate))
     loss = denoising_loss(restored - clean, level, config)
-    scale = 1.0 if config.loss == "psnr" else loss.detach()  # the PSNR loss is relative to the error by itself
+    scale = DECIBELS if config.loss == "psnr" else loss.detach()  # the PSNR loss is relative to the error by itself
     return loss + ESTIMATOR_WEIGHT * scale * estimator_loss, restored
 
 
 def denoising_loss(error: Tensor, level: Tensor, config: TrainConfig) -> Tensor:
     """Return the loss of the errors of crops, (N, C, H, W), whose mean noise levels are (N, 1, 1, 1).
 
-    The PSNR loss is the mean of the crops' PSNRs, but for its scale and sign, so a crop counts by how much of its error
-    could go, not by the size of the error (HINet: Chen et al. 2021).
+    The PSNR loss is the negative mean PSNR of the crops in dB (HINet: Chen et al. 2021): a crop counts by the share of
+    its error that could go, not by the size of it.
     """
     shift = error.mean(dim=(2, 3), keepdim=True)
     if config.loss == "psnr":
         squared, squared_shift = (part.square().mean(dim=(1, 2, 3)) for part in (error, shift))
-        return torch.log(squared + config.drift_weight * squared_shift + PSNR_FLOOR**2).mean()
+        return DECIBELS * torch.log(squared + config.drift_weight * squared_shift + PSNR_FLOOR**2).mean()
     pixel_loss = PIXEL_LOSSES[config.loss]
     exponent = -1.0 if config.loss == "mse" else -0.5  # errors grow about with the root of the level
     weight = (level + LEVEL_FLOOR) ** exponent if config.balance_levels else torch.ones_like(level)

@@ -64,8 +64,8 @@ def test_the_estimator_counts_for_the_same_share_of_every_pixel_loss(batch, monk
         for weight in (0.0, 0.1):
             monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", weight)
             losses.append(training_loss(model, clean, noisy, sigma, everything(True), config)[0].item())
-        # A PSNR loss is a logarithm: there a difference is a share of the error.
-        shares.append(losses[1] - losses[0] if name == "psnr" else losses[1] / losses[0] - 1)
+        # In dB, a difference is a share of the error.
+        shares.append((losses[1] - losses[0]) * math.log(10) / 10 if name == "psnr" else losses[1] / losses[0] - 1)
     assert shares[0] > 0 and shares == pytest.approx([shares[0]] * 3, rel=1e-4)
 
 
@@ -100,9 +100,9 @@ def charbonnier(restored, clean):
 
 
 def negative_psnr(restored, clean):
-    """The mean over the crops, in natural logarithms."""
+    """The mean over the crops, in dB."""
     pairs = zip(restored.detach().numpy(), clean.numpy(), strict=True)
-    return torch.tensor([math.log(mean_squared_error(*pair) + PSNR_FLOOR**2) for pair in pairs]).mean()
+    return torch.tensor([10 * math.log10(mean_squared_error(*pair) + PSNR_FLOOR**2) for pair in pairs]).mean()
 
 
 REFERENCES = [("l1", F.l1_loss), ("mse", F.mse_loss), ("charbonnier", charbonnier), ("psnr", negative_psnr)]
@@ -136,7 +136,8 @@ def test_told_crops_are_restored_with_a_given_level(batch):
 
 
 @pytest.mark.parametrize(
-    ("name", "counted"), [("mse", lambda squared: squared), ("psnr", lambda squared: math.log(squared + PSNR_FLOOR**2))]
+    ("name", "counted"),
+    [("mse", lambda squared: squared), ("psnr", lambda squared: 10 * math.log10(squared + PSNR_FLOOR**2))],
 )
 def test_a_colour_shift_counts_by_the_drift_weight(batch, monkeypatch, name, counted):
     clean, noisy, sigma = batch
