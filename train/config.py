@@ -18,7 +18,7 @@ def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, bar
 EARLY_SHARE = 0.65  # of the remaining run goes to each early crop size, which gives all sizes about equal time
 HUB = "hub:"  # --data: the prefix of a Hub dataset
 SETTINGS_FILE = "train.json"  # the settings of a run, in its output folder
-LOSSES = ("l1", "charbonnier", "mse", "psnr")
+LOSSES = ("l1", "charbonnier", "mse", "psnr")  # of --loss and --end-loss
 LATEST = "latest"  # --resume: the newest checkpoint in the output folder
 POSITIVE = (
     *("steps", "batch_size", "crop", "max_level", "mean_level", "learning_rate"),

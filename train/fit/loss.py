@@ -13,10 +13,12 @@ from denoiser.model import DenoisingAutoencoder
 
 from ..config import TrainConfig
 
-ESTIMATOR_WEIGHT = 0.1  # relative to the pixel loss; low, so that a wrong estimate counts mostly by the harm it does
+ESTIMATOR_WEIGHT = (
+    0.1  # relative to the denoising loss; low, so that a wrong estimate counts mostly by the harm it does
+)
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 ESTIMATE_FLOOR = 2 / 255  # the same for the estimator's errors: lower levels are barely visible
-DECIBELS = 10 / math.log(10)  # per natural logarithm
+DECIBELS = 10 / math.log(10)  # by which a PSNR changes for a small change of the error, relative to it
 PSNR_FLOOR = 1 / 255  # smaller errors are invisible: a crop restored that well counts little in the PSNR loss
 CHARBONNIER_EPSILON = 1e-3  # smaller errors count squared (Charbonnier et al. 1994)
 PIXEL_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -64,7 +66,7 @@ def training_loss(
         return estimator_loss, noisy
     restored = model(noisy, torch.where(told, sigma if given is None else given, estimate))
     loss = denoising_loss(restored - clean, level, config)
-    scale = DECIBELS if config.loss == "psnr" else loss.detach()  # the PSNR loss is relative to the error by itself
+    scale = DECIBELS if config.loss == "psnr" else loss.detach()
     return loss + ESTIMATOR_WEIGHT * scale * estimator_loss, restored
 
 
@@ -77,7 +79,7 @@ def denoising_loss(error: Tensor, level: Tensor, config: TrainConfig) -> Tensor:
     shift = error.mean(dim=(2, 3), keepdim=True)
     if config.loss == "psnr":
         squared, squared_shift = (part.square().mean(dim=(1, 2, 3)) for part in (error, shift))
-        return DECIBELS * torch.log(squared + config.drift_weight * squared_shift + PSNR_FLOOR**2).mean()
+        return 10 * torch.log10(squared + config.drift_weight * squared_shift + PSNR_FLOOR**2).mean()
     pixel_loss = PIXEL_LOSSES[config.loss]
     exponent = -1.0 if config.loss == "mse" else -0.5  # errors grow about with the root of the level
     weight = (level + LEVEL_FLOOR) ** exponent if config.balance_levels else torch.ones_like(level)

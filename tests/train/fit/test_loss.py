@@ -135,11 +135,8 @@ def test_told_crops_are_restored_with_a_given_level(batch):
     assert torch.allclose(restored, model(noisy, given), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "counted"),
-    [("mse", lambda squared: squared), ("psnr", lambda squared: 10 * math.log10(squared + PSNR_FLOOR**2))],
-)
-def test_a_colour_shift_counts_by_the_drift_weight(batch, monkeypatch, name, counted):
+def losses_of_shifts(batch, monkeypatch, name):
+    """The losses of crops that are restored exactly, and of crops that are all 0.01 too bright."""
     clean, noisy, sigma = batch
     config = toy(loss=name, balance_levels=False, drift_weight=20.0)
     monkeypatch.setattr("train.fit.loss.ESTIMATOR_WEIGHT", 0.0)
@@ -148,7 +145,19 @@ def test_a_colour_shift_counts_by_the_drift_weight(batch, monkeypatch, name, cou
         model = trained_model()
         monkeypatch.setattr(model, "forward", lambda *inputs, shift=shift: clean + shift)
         losses.append(training_loss(model, clean, noisy, sigma, everything(True), config)[0].item())
-    assert losses == pytest.approx([counted(0), counted(21 * 0.01**2)], rel=1e-4)
+    return losses
+
+
+def test_a_colour_shift_counts_by_the_drift_weight(batch, monkeypatch):
+    losses = losses_of_shifts(batch, monkeypatch, "mse")
+    assert losses[0] == 0
+    assert losses[1] == pytest.approx(21 * 0.01**2, rel=1e-4)
+
+
+def test_a_colour_shift_counts_in_the_psnr_loss_too(batch, monkeypatch):
+    squared = [PSNR_FLOOR**2, PSNR_FLOOR**2 + 21 * 0.01**2]
+    losses = losses_of_shifts(batch, monkeypatch, "psnr")
+    assert losses == pytest.approx([10 * math.log10(value) for value in squared], rel=1e-4)
 
 
 @pytest.mark.parametrize(("name", "power", "exponent"), [("l1", 1, -0.5), ("mse", 2, -1)])

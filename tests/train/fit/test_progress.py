@@ -1,7 +1,6 @@
 """Progress: the bar, the trackers and the curve of a run."""
 
 import json
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -60,11 +59,10 @@ def test_a_missing_tracker_is_named_with_its_installation(toy_run, tracker, monk
 
 
 def test_the_bar_shows_loss_psnr_speed_and_time_for_data(reported_run, capsys):
-    loop.fit(reported_run)
+    loop.fit(replace(reported_run, end_loss="mse"))
     assert EVERY > 6
     shown = capsys.readouterr().err
-    assert re.search(r"step 12, loss -?\d+\.\d", shown)
-    for part in (" dB, ", " images/s, ", "% of the time for data"):
+    for part in ("step 12, loss 0.", " dB, ", " images/s, ", "% of the time for data"):
         assert part in shown
 
 
