@@ -6,7 +6,7 @@ same scale. Any H and W from 1 up is accepted and returned.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -33,6 +33,7 @@ class ModelConfig:
     widths: tuple[int, ...] = (64, 96, 128)  # channels per level (residual), per encoder layer (classic: six)
     encoder_blocks: tuple[int, ...] = (2, 2, 4)  # residual blocks per level, bottleneck last; classic: none
     decoder_blocks: tuple[int, ...] = (2, 2)  # residual blocks per level on the way up, top level first
+    estimator_blocks: int = 0  # residual blocks of the noise level estimator; older configs don't state it
     normalization: str = "none"  # "none" or "batch"
     dropout: float = 0.0  # probability, in training
     negative_slope: float = 0.1  # of the LeakyReLU
@@ -53,6 +54,8 @@ class ModelConfig:
             and len(self.encoder_blocks) == (levels if residual else 0),
             "decoder_blocks": all(0 <= count <= MAX_BLOCKS for count in self.decoder_blocks)
             and len(self.decoder_blocks) == (levels - 1 if residual else 0),
+            "estimator_blocks": type(self.estimator_blocks) is int
+            and 0 <= self.estimator_blocks <= (MAX_BLOCKS if residual else 0),
             "normalization": self.normalization in ("none", "batch"),
             "dropout": type(self.dropout) in (int, float) and 0 <= self.dropout < 1,
             "negative_slope": type(self.negative_slope) in (int, float) and 0 <= self.negative_slope < 1,
@@ -63,7 +66,7 @@ class ModelConfig:
 
 
 NETWORKS = {  # by architecture
-    "residual": ModelConfig(),
+    "residual": ModelConfig(estimator_blocks=4),
     "classic": ModelConfig(
         architecture="classic",
         widths=(64, 64, 128, 128, 256, 512),
@@ -89,7 +92,7 @@ class DenoisingAutoencoder(nn.Module):
         super().__init__()
         self.config = config
         classic, batch_norm = config.architecture == "classic", config.normalization == "batch"
-        self.estimator = None if classic else NoiseLevelEstimator(config.negative_slope)
+        self.estimator = None if classic else NoiseLevelEstimator(config)
         self.body: ClassicBody | ResidualBody = (
             ClassicBody(config.widths, batch_norm, config.dropout, config.negative_slope)
             if classic
@@ -143,17 +146,22 @@ def pad_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
 
 
 class NoiseLevelEstimator(nn.Module):
-    """Predicts sigma per pixel from windows of 57x57, at an eighth of the resolution: (N, 3, H, W) -> (N, 1, H, W)."""
+    """Predicts sigma per pixel at an eighth of the resolution: (N, 3, H, W) -> (N, 1, H, W).
+
+    It sees windows of 57x57 pixels, to which every residual block adds 32 in height and width.
+    """
 
     STRIDE = 8
     MAX_SIGMA = 0.5  # level 128, where nothing is left to see
 
-    def __init__(self, negative_slope: float) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
 
         def layer(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
             conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
-            return [conv, nn.LeakyReLU(negative_slope)]
+            return [conv, nn.LeakyReLU(config.negative_slope)]
+
+        plain = replace(config, normalization="none", dropout=0.0)
 
         self.layers = nn.Sequential(
             *layer(3, 24, kernel=5, stride=2),
@@ -162,13 +170,13 @@ class NoiseLevelEstimator(nn.Module):
             *layer(48, 64, kernel=3, stride=2),
             *layer(64, 64, kernel=3, stride=1),
             *layer(64, 64, kernel=3, stride=1),
+            *(ResidualBlock(64, plain) for _ in range(config.estimator_blocks)),
             nn.Conv2d(64, 1, kernel_size=1),
         )
-        self.negative_slope = negative_slope
 
     def init_weights(self) -> None:
         """Draw weights with which it starts at a level of 15, in the usual range."""
-        initialize_kaiming(self, self.negative_slope)
+        draw_weights(self)
         nn.init.constant_(self.layers[-1].get_parameter("bias"), -2.0)
 
     def forward(self, noisy: Tensor) -> Tensor:
@@ -197,14 +205,10 @@ class ResidualBody(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs)
         self.tail = nn.ConvTranspose2d(widths[0], 3, kernel_size=4, stride=2, padding=1)
-        self.negative_slope = config.negative_slope
 
     def init_weights(self) -> None:
         """Draw weights with which the network starts as the identity."""
-        initialize_kaiming(self, self.negative_slope)
-        for block in self.modules():
-            if isinstance(block, ResidualBlock):
-                block.last_conv.weight.data.mul_(0.1)  # without normalisation, sums of full branches grow
+        draw_weights(self)
         nn.init.normal_(self.tail.weight, std=1e-4)
 
     def forward(self, picture_and_map: Tensor) -> Tensor:
@@ -251,13 +255,15 @@ class ResidualBlock(nn.Module):
         return self.layers(features).add_(features)
 
 
-def initialize_kaiming(module: nn.Module, negative_slope: float) -> None:
-    """Initialize so that the variance stays the same from layer to layer (He et al. 2015)."""
+def draw_weights(module: nn.Module) -> None:
+    """Draw the weights of convolutions with a variance of one over the inputs; biases start at zero.
+
+    The last convolution of a residual block is ten times smaller: without normalisation, sums of full branches grow.
+    """
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
             nn.init.zeros_(layer.get_parameter("bias"))
-        if isinstance(layer, nn.Sequential):
-            for conv, following in pairwise(layer):
-                if isinstance(conv, nn.Conv2d) and isinstance(following, nn.LeakyReLU):
-                    nn.init.kaiming_normal_(conv.weight, a=negative_slope)
+    for layer in module.modules():
+        if isinstance(layer, ResidualBlock):
+            layer.last_conv.weight.data.mul_(0.1)

@@ -190,7 +190,7 @@ def _read_config(path: Path, source: str) -> tuple[ModelConfig, dict[str, Any]]:
             f"{CONFIG_FILE} of {source} doesn't say format {FORMAT!r}. It is not a model of this project."
         )
     known = {item.name for item in fields(ModelConfig)}
-    given = set(config["model"])
+    given = {"estimator_blocks", *config["model"]}  # which older files don't state
     if given != known:
         problem = [f"unknown: {name!r}" for name in sorted(given - known)]
         problem += [f"missing: {name!r}" for name in sorted(known - given)]

@@ -142,7 +142,7 @@ def test_padding_only_adds_to_the_right_and_below(size):
 # The presets
 
 
-@pytest.mark.parametrize(("name", "count"), [("residual", 2_430_148), ("classic", 7_958_531)])
+@pytest.mark.parametrize(("name", "count"), [("residual", 2_725_572), ("classic", 7_958_531)])
 def test_the_networks_keep_their_parameter_counts(name, count):
     assert sum(value.numel() for value in preset_without_memory(name).parameters()) == count
 
@@ -194,6 +194,10 @@ RESIDUAL_FAULTS = [
     ("decoder_blocks", (2,)),
     ("decoder_blocks", (2, 2, 2)),
     ("decoder_blocks", (2, None)),
+    ("estimator_blocks", -1),
+    ("estimator_blocks", 10**6),
+    ("estimator_blocks", (4,)),
+    ("estimator_blocks", True),
     ("normalization", "layer"),
     ("normalization", None),
     ("dropout", 1.0),
@@ -211,6 +215,7 @@ CLASSIC_FAULTS = [
     ("widths", (64, 64, 128, 128, 256, 512, 512)),
     ("encoder_blocks", (2,)),
     ("decoder_blocks", (0, 0)),
+    ("estimator_blocks", 1),
 ]
 
 

@@ -80,6 +80,14 @@ def test_the_config_says_format_network_and_training(folder, tiny_config):
     assert load_weights(folder).version == denoiser.__version__
 
 
+def test_older_weights_have_an_estimator_without_residual_blocks(tiny_config, tmp_path):
+    save_weights(DenoisingAutoencoder(dataclasses.replace(tiny_config, estimator_blocks=0)), tmp_path)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    del config["model"]["estimator_blocks"]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    assert load_weights(tmp_path).model.config.estimator_blocks == 0
+
+
 @pytest.mark.parametrize("name", ["tiny_model", "tiny_classic"])
 @torch.no_grad()
 def test_large_networks_are_stored_as_int8_with_small_errors(name, request, tmp_path, photo_tensor, monkeypatch):

@@ -27,7 +27,7 @@ from train.fit.checkpoint import find_checkpoints
 from train.recipes import RECIPES
 
 TOY = Path(__file__).resolve()
-TINY = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1))
+TINY = ModelConfig(widths=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1), estimator_blocks=1)
 
 
 def build(config):

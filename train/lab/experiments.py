@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from denoiser import Denoiser, metrics, noise
 from denoiser.inference import pick_device
-from denoiser.model import DenoisingAutoencoder, ModelConfig, ResidualBlock, ResidualBody, initialize_kaiming
+from denoiser.model import NETWORKS, DenoisingAutoencoder, ModelConfig, ResidualBlock, ResidualBody, draw_weights
 from denoiser.weights import Weights
 
 from ..config import ConfigError, TrainConfig
@@ -38,6 +38,7 @@ RECIPE = TrainConfig(
     crop=128, learning_rate=4e-4, warmup_steps=30, ema_decay=0.99, camera_share=0.0, clean_share=0.0, grey_share=0.0,
     partial_share=0.0, drift_weight=0.0, estimate_quantile=0.5,
 )  # fmt: skip
+BASELINE = NETWORKS["residual"]
 DEAD_LEAVES = 100  # pictures of 384x384 added to the 400 photos
 TIMED_SIDE, TIMED_ROUNDS = 512, 5
 
@@ -47,7 +48,7 @@ class Variant:
     """One change to the baseline: to its settings, to the shape of its network, or to the network itself."""
 
     settings: dict[str, Any] = field(default_factory=dict)
-    shape: ModelConfig = ModelConfig()
+    shape: ModelConfig = BASELINE
     change: Callable[[DenoisingAutoencoder], None] = lambda network: None  # made before training, in place
     extra: str = ""  # additional training data: "photos" (those of --photos) or "dead leaves"
     growing_crops: tuple[int, ...] = ()  # crop sizes, each for an equal share of the time
@@ -69,7 +70,7 @@ def full_resolution(network: DenoisingAutoencoder) -> None:
     first, body = network.config.widths[0], network.body
     body.head = nn.Conv2d(4, first, kernel_size=3, padding=1)
     body.tail = nn.Conv2d(first, 3, kernel_size=3, padding=1)
-    initialize_kaiming(body.head, 1)
+    draw_weights(body.head)
     for parameter in body.tail.parameters():
         nn.init.normal_(parameter, std=1e-4 if parameter.ndim == 4 else 0.0)
 
@@ -132,7 +133,7 @@ def branches(network: DenoisingAutoencoder) -> None:
 
 
 def shaped(widths: tuple[int, ...], encoder: tuple[int, ...], decoder: tuple[int, ...]) -> Variant:
-    return Variant(shape=ModelConfig(widths=widths, encoder_blocks=encoder, decoder_blocks=decoder))
+    return Variant(shape=replace(BASELINE, widths=widths, encoder_blocks=encoder, decoder_blocks=decoder))
 
 
 VARIANTS = {
@@ -146,7 +147,7 @@ VARIANTS = {
         shaped((16, 48, 96, 192), (1, 2, 2, 4), (1, 2, 2)), change=full_resolution
     ),
     "skips concatenated": Variant(change=concatenated_skips),
-    "batch norm": Variant(shape=ModelConfig(normalization="batch")),
+    "batch norm": Variant(shape=replace(BASELINE, normalization="batch")),
     "1x1 branches in training": Variant(change=branches),
     "no noise level map": Variant(change=without_map),
     # The training.

@@ -1,5 +1,6 @@
 """Shared by the tests of training runs: tiny networks, a folder of photos, and a run on it."""
 
+import itertools
 import shutil
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from toy_training import CLASSIC, NETWORKS, TINY, toy, toy_pictures
 
 from denoiser import Photo, save_image
-from train.fit import loop
+from train.fit import loop, validation
 from train.recipes import RECIPES
 
 
@@ -47,6 +48,13 @@ def small_run(folder, monkeypatch):
     shutil.rmtree(output, ignore_errors=True)
     changes = {"data": (str(folder),), "output_dir": str(output), "steps": 8}
     return toy(**changes, validation_steps=3, checkpointing_steps=5)
+
+
+@pytest.fixture
+def rising_psnr(monkeypatch):
+    """Makes every validation measure more than the one before, as a few steps need not do."""
+    values = itertools.count(20.0)
+    monkeypatch.setattr(validation, "psnr", lambda *arguments: next(values))
 
 
 @pytest.fixture

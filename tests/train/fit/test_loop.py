@@ -239,7 +239,7 @@ def test_a_run_ends_after_its_minutes_with_a_learning_rate_near_zero(small_run, 
 
 
 @pytest.mark.slow
-def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run):
+def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run, rising_psnr):
     config = replace(small_run, push="tester/mine", push_every=small_run.validation_steps)
     weights = loop.fit(config)
     commits = hub.repos["tester/mine"].commits

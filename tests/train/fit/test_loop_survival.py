@@ -133,7 +133,7 @@ def test_a_truncated_log_does_not_prevent_a_resume(toy_run):
 def test_a_full_disk_loses_only_what_cannot_be_written(toy_run, capsys):
     """Files over a limit can't be written, as on a full disk: checkpoints, but not the smaller weights."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, limits[1]))
     try:
         with pytest.raises(ConfigError, match=r"step 12 could not be saved: .*File too large"):
             loop.fit(toy_run)

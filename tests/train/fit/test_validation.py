@@ -118,7 +118,7 @@ def test_validation_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_
 
 
 @pytest.mark.slow
-def test_better_weights_delete_the_results_and_card_of_the_old_ones(hub, small_run):
+def test_better_weights_delete_the_results_and_card_of_the_old_ones(hub, small_run, rising_psnr):
     weights = loop.fit(replace(small_run, push="tester/mine"))
     made = ("results.json", "README.md", "example.jpg")
     save_results(weights, [Result("toy", 1, "8-bit", False, 25.0, 20.5, 77.77, 0.9, 0.8, 24.5)])
