@@ -18,7 +18,7 @@ from .errors import WeightsError
 
 MAX_WIDTH = 1024  # channels per level; configs that ask for more are refused
 MAX_LEVELS = 4  # a total stride of 16, to which tiles are aligned
-MAX_BLOCKS = 64  # residual blocks per level
+MAX_BLOCKS = 64  # residual blocks per level, and of the estimator
 FADE_BELOW = 5 / 255  # sigma below which a steerable network fades out
 
 

@@ -13,9 +13,7 @@ from denoiser.model import DenoisingAutoencoder
 
 from ..config import TrainConfig
 
-ESTIMATOR_WEIGHT = (
-    0.1  # relative to the denoising loss; low, so that a wrong estimate counts mostly by the harm it does
-)
+ESTIMATOR_WEIGHT = 0.1  # relative to the denoising loss; low: a wrong estimate counts mostly by the harm it does
 LEVEL_FLOOR = 10 / 255  # below this level errors count absolutely, above it relative to the level
 ESTIMATE_FLOOR = 2 / 255  # the same for the estimator's errors: lower levels are barely visible
 DECIBELS = 10 / math.log(10)  # by which a PSNR changes for a small change of the error, relative to it

@@ -20,7 +20,7 @@ def test_the_first_and_last_layer_stay_with_adamw():
     hidden = {id(value) for value in muon.param_groups[0]["params"]}
     assert id(model.body.head.weight) not in hidden and id(model.body.tail.weight) not in hidden
     moved = sum(value.numel() for value in muon.param_groups[0]["params"])
-    assert moved > 0.9 * sum(value.numel() for value in model.body.parameters())
+    assert moved > 0.97 * sum(value.numel() for value in model.body.parameters())
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (12, 40), (40, 12), (48, 432)])
