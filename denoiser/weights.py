@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .errors import WeightsError
@@ -116,8 +116,8 @@ def save_weights(
     partial = {name: folder / (name + ".partial") for name in (CONFIG_FILE, WEIGHTS_FILE)}
     try:  # both are written before either old file is replaced
         partial[CONFIG_FILE].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file(stored, partial[WEIGHTS_FILE], metadata={"format": "pt"})
-    except (OSError, SafetensorError) as error:
+        partial[WEIGHTS_FILE].write_bytes(save(stored, metadata={"format": "pt"}))  # save_file would make it private
+    except OSError as error:
         for path in partial.values():
             path.unlink(missing_ok=True)
         raise WeightsError(f"The weights can't be written to {folder}: {error}.") from error
