@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -70,6 +71,15 @@ def test_saving_replaces_only_the_old_weights(folder, tiny_classic):
 def test_missing_folders_are_made(tiny_model, tmp_path):
     save_weights(tiny_model, tmp_path / "a" / "b")
     assert load_weights(tmp_path / "a" / "b").source == "b"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no modes there")
+def test_others_may_read_what_the_umask_lets_them(tiny_model, tmp_path):
+    """A page that runs as another user, for instance."""
+    save_weights(tiny_model, tmp_path)
+    (tmp_path / "new").touch()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        assert (tmp_path / name).stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
 def test_the_config_says_format_network_and_training(folder, tiny_config):
@@ -220,7 +230,7 @@ def test_a_bundled_model_is_loaded_by_name_from_any_folder(hub, name, tmp_path, 
 def test_a_bundled_name_takes_precedence_over_a_folder(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder.rename("classic")
-    assert load_weights("classic").training["model"] == "classic"
+    assert load_weights("classic").training["recipe"] == "classic"
     for source in ("./classic", "classic/", Path("classic"), tmp_path / "classic"):
         assert load_weights(source).training == {"steps": 7}
 

@@ -56,7 +56,7 @@ darktable 5.6 imports the `.dtmodel` in its AI preferences, by "import from file
 """
 GAUSSIAN_LIMITS = """\
 Trained only on Gaussian noise. Camera noise depends on brightness and is smoothed by software, so it is often taken for
-texture and left in; set the noise level by hand if Auto does too little."""
+texture and left in."""
 CAMERA_LIMITS = """\
 Camera noise is simulated in training. Artefacts that the simulation lacks (strong noise reduction in the camera,
 banding, hot pixels) may be left in or smeared, and texture that looks like noise is lost."""
@@ -214,9 +214,9 @@ def _origin_text(started_from: dict[str, Any] | None) -> str:
 
 def _epochs(training: dict[str, Any]) -> str:
     """Return the length of a classic run in epochs of 200 photos, as the reference counts."""
-    if training.get("recipe", training.get("model")) != "classic":  # "model" is what earlier versions called it
+    if training.get("recipe") != "classic":
         return ""
-    return f" That is {training['crops'] / 200:.1f} of the 150 epochs of the reference's recipe."
+    return f" That is {round(training['crops'] / 200, 1):g} of the 150 epochs of the reference's recipe."
 
 
 def limits_text(training: dict[str, Any]) -> str:
