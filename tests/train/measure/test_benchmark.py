@@ -32,7 +32,7 @@ def test_every_network_returns_a_picture_of_the_same_size(name):
 
 
 def test_much_more_work_takes_longer_and_the_reference_is_one(monkeypatch):
-    """Eleven times the work rather than twice, since other tests compute meanwhile."""
+    """Eleven times the work takes twice as long even while other tests compute."""
 
     def network(depth):
         return lambda: nn.Sequential(*benchmark._plain_layers(3, 32, 3, depth))
@@ -40,7 +40,7 @@ def test_much_more_work_takes_longer_and_the_reference_is_one(monkeypatch):
     monkeypatch.setattr(benchmark, "NETWORKS", {benchmark.REFERENCE: network(4), "deep": network(26)})
     monkeypatch.setattr(benchmark, "memory_above_idle", lambda *arguments: 0.25)
     reference, deep = benchmark.benchmark(side=64, rounds=5, threads=1)
-    assert reference.time_ratio == 1 and deep.time_ratio > 1.5
+    assert reference.time_ratio == 1 and deep.time_ratio > 2
     assert deep.seconds_per_megapixel > reference.seconds_per_megapixel > 0
 
 
