@@ -15,6 +15,8 @@ import denoiser
 
 pytestmark = pytest.mark.slow
 
+NO_TRANSITION = "document.getAnimations().every(animation => !(animation instanceof CSSTransition))"
+
 
 def shown_photo(page, element, tmp_path):
     """The second picture of a before/after slider, as the browser gets it."""
@@ -157,6 +159,7 @@ def test_the_result_and_its_download_are_on_the_screen_and_nothing_is_wider(brow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing(browser, url, noisy_file, theme):
     def problems():
+        page.wait_for_function(NO_TRANSITION)  # a button that has just been enabled is still pale
         return [(item["id"], item["nodes"][0]["html"][:200]) for item in Axe().run(page).response["violations"]]
 
     with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
@@ -164,6 +167,7 @@ def test_axe_finds_nothing(browser, url, noisy_file, theme):
         visit(page, f"{url}?__theme={theme}")
         assert problems() == []
         drop(page, noisy_file)
+        expect(page.locator("#download")).to_be_enabled()
         assert problems() == []
         page.get_by_label("What was removed").first.check()
         page.locator("#residual img").wait_for()
