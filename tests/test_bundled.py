@@ -25,8 +25,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def photo():
-    """Three fifths of a photo: the networks run on it about a hundred times."""
-    return denoiser.Photo(denoiser.open_image(media.get_image("tower.jpg")).pixels[:360])
+    return denoiser.open_image(media.get_image("tower.jpg"))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -7,8 +7,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# Runs a network six times, or twice untuned. Prints the fewest page faults of a run, since it takes some runs until the
-# tuned heap has stopped growing, and the megabytes that the process has grown by, before and after the release.
+# Runs a network six times. Prints the fewest page faults of a run, since it takes some runs until the heap has stopped
+# growing, and the megabytes that the process has grown by, before and after the release.
 SCRIPT = """
 import resource, sys
 from itertools import pairwise
@@ -22,8 +22,7 @@ def megabytes():
 def page_faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-tuned = sys.argv[1] == "tuned"
-if tuned:
+if sys.argv[1] == "tuned":
     tune_allocator()
 torch.set_num_threads(1)
 config = ModelConfig(encoder_blocks=(1, 0, 0), decoder_blocks=(1, 0))
@@ -33,7 +32,7 @@ with torch.inference_mode():
     network(picture[..., :64, :64])
     started_with = megabytes()
     counts = [page_faults()]
-    for _ in range(6 if tuned else 2):
+    for _ in range(6):
         network(picture)
         counts.append(page_faults())
 print(min(after - before for before, after in pairwise(counts)), megabytes() - started_with, end=" ")

@@ -106,16 +106,12 @@ def kill_at(module_name: str, function: str, count: str) -> None:
 
 
 def run_toy(arguments: list[str], kill: str = "") -> None:
-    """Run the command with the toy network in this process, which exits if it fails.
-
-    kill is "MODULE FUNCTION COUNT", for kill_at.
-    """
+    """Run the command with the toy network in this process and exit; `kill` is "MODULE FUNCTION COUNT", for kill_at."""
     torch.set_num_threads(1)
     loop.NETWORKS["residual"] = TINY
     if kill:
         kill_at(*kill.split())
-    if code := main(arguments):
-        sys.exit(code)
+    sys.exit(main(arguments))
 
 
 CPU = torch.device("cpu")

@@ -1,14 +1,13 @@
 """Several processes train like one: the same weights for the same crops, one writer, one clock."""
 
-import multiprocessing
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
-from torch.distributed.launcher import LaunchConfig, elastic_launch
-from toy_training import flags, newest_state, run_toy, tensors_of
+from toy_training import TOY, flags, newest_state, tensors_of
 
 from train.fit import loop, validation
 from train.fit.distributed import World
@@ -18,22 +17,11 @@ pytestmark = pytest.mark.slow
 PROCESSES = 2
 
 
-def torchrun(run, logs, *more):
-    """Run the command as torchrun does, with two processes on this machine, forked after the slow imports.
-
-    Returns what they printed.
-    """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["train.__main__", "torch._dynamo"])
-    launch = elastic_launch(
-        LaunchConfig(
-            min_nodes=1, max_nodes=1, nproc_per_node=PROCESSES, start_method="forkserver", run_id="toy",
-            rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=Std.OUT),
-        ),
-        run_toy,
-    )  # fmt: skip
-    launch(["fit", *flags(run), *more])  # raises if one of them fails
-    return "".join(path.read_text() for path in logs.rglob("stdout.log"))
+def torchrun(run, *more):
+    """Run the command under torchrun with two processes on this machine."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(PROCESSES), "--standalone"]
+    command = [*launcher, str(TOY), "fit", *flags(run), *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
 def test_two_processes_reach_the_weights_of_one_with_the_same_crops(toy_run, tmp_path):
@@ -42,8 +30,10 @@ def test_two_processes_reach_the_weights_of_one_with_the_same_crops(toy_run, tmp
     one = replace(two, output_dir=str(tmp_path / "one"), gradient_accumulation_steps=PROCESSES)
     loop.fit(replace(one, steps=6))
     loop.fit(replace(one, resume="latest"))
-    for name, extra in {"start": ["--steps", "6"], "end": ["--resume"]}.items():
-        assert torchrun(two, tmp_path / name, *extra).count("photos to train on") == 1
+    for extra in (["--steps", "6"], ["--resume"]):
+        ended = torchrun(two, *extra)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count("photos to train on") == 1
     ours, expected = newest_state(two), newest_state(one)
     assert ours["counters"]["crops"] == expected["counters"]["crops"] == 12 * 4 * PROCESSES
     for name, value in tensors_of(expected).items():
