@@ -33,6 +33,8 @@ XYZ_TO_SENSOR = (
 )
 BLACK = -1 / 16  # most sensors put black above zero by about this share of their range, so noise can go below it
 STRAIGHT_SHARE = 0.4  # of the cameras neither smooth nor reduce noise, like phones in the dark
+DARK_SHARE = 0.5  # of those get too little light for the scene to look as bright as in the photo
+DARKEST = 0.1  # share of the light that reaches the sensor, at least
 HIGHLIGHT = 0.9  # above this, inverse gains fade out, so that white stays white
 
 # Filters over a 5×5 neighbourhood that interpolate a colour not measured at a site.
@@ -51,7 +53,9 @@ CORNERS_GRADIENT = ((0, 0, -1.5, 0, 0), (0, 0, 0, 0, 0), (-1.5, 0, 6, 0, -1.5), 
 class Camera:
     """One camera and shot for each picture of a batch: tensors of shape (N, 1, 1, 1) unless noted."""
 
+    straight: Tensor  # bool: neither smooths nor reduces noise, like phones in the dark
     optics: Tensor  # sigma of the lens's blur in pixels, 0: none
+    exposure: Tensor  # share of the light that reaches the sensor, 1: the scene looks as bright as in the photo
     tone: Tensor  # strength of the tone curve, in (0, 1]
     to_sensor: Tensor  # (N, 3, 3): linear sRGB to the sensor's colours, rows sum to 1
     gains: Tensor  # (N, 3, 1, 1): exposure and white balance, the factor that takes the sensor's values to white
@@ -78,7 +82,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     """Draw `count` cameras on the device of the generator.
 
     Colours, gains and the noise law follow Brooks et al. 2019, with a wider range of noise; the rest are wide guesses.
-    Some are phones in the dark: stronger noise, without smoothing.
+    Some are phones in the dark: stronger noise, without smoothing, and for half of them too little light.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -101,6 +105,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
     luma_blur = ~straight * share(0.75) * uniform(0.3, 1.2)  # current phones and cameras smooth a lot
     luma_reduction = ~straight * share(0.6) * uniform(0, 1)
     return Camera(
+        straight=straight,
         optics=share(0.6) * uniform(0.3, 2.0),  # few photos of many megapixels are sharp
         tone=uniform(0.05, 1),
         to_sensor=sensor / sensor.sum(-1, keepdim=True),
@@ -122,6 +127,7 @@ def draw_camera(count: int, generator: torch.Generator) -> Camera:
         compressed=share(0.78),
         quality=(100 - 40 * uniform(0, 1) ** 3).round(),
         halved_chroma=share(0.5),
+        exposure=torch.where(straight & share(DARK_SHARE), DARKEST ** uniform(0, 1), 1),
     )
 
 
@@ -132,12 +138,13 @@ def photograph(pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
     Both went through the same lens, sensor colours, demosaicing, smoothing and sharpening. Only `noisy` has the
     sensor's noise, reduced as cameras do it, is rounded to multiples of 1/255 and, in most pictures, has the traces of
     JPEG. A network that learns to take one to the other leaves sharpness as it is. Strong noise darkens a developed
-    picture because tone curves bend; `clean` is darkened equally, so that colours stay as they are. The generator must
-    be on the device of the pixels. Mixed precision does not apply here.
+    picture because tone curves bend. Where a camera stores its noise as it is, `clean` is as bright as the scene, as the
+    mean of many raw shots would be; elsewhere it is darkened equally, so that colours stay as they are. The generator
+    must be on the device of the pixels. Mixed precision does not apply here.
     """
     with torch.autocast(pixels.device.type, enabled=False):
         shots = draw_camera(pixels.shape[0], generator)
-        light = blur(unprocess(pixels.float(), shots), shots.optics)
+        light = shots.exposure * blur(unprocess(pixels.float(), shots), shots.optics)
         error = noise.poisson_gaussian(light, shots.shot, shots.read, generator) - light
         rows = torch.zeros_like(light[:, :1, :, :1])
         error = error + noise.gaussian(rows, shots.row, generator)
@@ -145,7 +152,8 @@ def photograph(pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
             develop(torch.maximum(light + sign * error, shots.black).clamp(max=1), shots) for sign in (0, 1, -1)
         )
         # The noise itself cancels in the mean of noisy and mirrored; what is left is the drift of the colours.
-        clean = (clean + local_mean((noisy + mirrored) / 2 - clean)).clamp(0, 1)
+        drift = local_mean((noisy + mirrored) / 2 - clean)
+        clean = torch.where(shots.straight, clean, (clean + drift).clamp(0, 1))
         noisy = (clean + reduce_noise(noisy - clean, shots)).clamp(0, 1)
         stored = torch.where(shots.compressed, jpeg(noisy, shots.quality, shots.halved_chroma), noisy)
         return noise.quantize(stored), clean

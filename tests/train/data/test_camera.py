@@ -52,6 +52,7 @@ def test_cameras_are_drawn_for_each_picture_within_their_ranges():
         ("sharpening", 0, 1),
         ("sharpening_blur", 0.7, 1.2),
         ("optics", 0, 2),
+        ("exposure", 0.1, 1),
         ("luma_reduction", 0, 1),
         ("luma_reach", 0.5, 3),
         ("chroma_reduction", 0, 1),
@@ -73,9 +74,12 @@ def test_cameras_are_drawn_for_each_picture_within_their_ranges():
     assert (drawn.chroma_blur >= drawn.luma_blur).all()
     assert (drawn.chroma_reduction >= drawn.luma_reduction).all()
     assert (drawn.luma_reduction == 0).float().mean().item() == pytest.approx(0.4 + 0.6 * 0.4, abs=0.03)
-    unsmoothed = (drawn.chroma_blur == 0) & (drawn.chroma_reduction == 0)
-    assert unsmoothed.float().mean().item() == pytest.approx(0.4, abs=0.05)
-    assert drawn.shot[unsmoothed].median() > 3 * drawn.shot[~unsmoothed].median()  # phones in the dark
+    straight = drawn.straight  # phones in the dark
+    assert straight.float().mean().item() == pytest.approx(0.4, abs=0.03)
+    assert not (drawn.luma_blur + drawn.chroma_blur + drawn.luma_reduction + drawn.chroma_reduction)[straight].any()
+    assert drawn.shot[straight].median() > 3 * drawn.shot[~straight].median()
+    assert (drawn.exposure < 1)[straight].float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert (drawn.exposure[~straight] == 1).all()
     assert (drawn.quality == drawn.quality.round()).all()
     assert 0.6 < (drawn.quality >= 85).float().mean() < 0.8
 

@@ -89,13 +89,29 @@ def test_the_sensor_s_noise_follows_its_law():
     torch.testing.assert_close(variance, expected, rtol=4 * (2 / 128**2) ** 0.5, atol=0)
 
 
-def test_a_camera_s_noise_shifts_no_colour(photo_tensor):
-    noisy, clean = photograph(crops(photo_tensor, 300, 64, low=0.4, high=0.6), generator())
+def test_a_camera_s_noise_shifts_no_colour_unless_it_is_stored_as_it_is(photo_tensor):
+    """Where it is, the clean photo is as bright as the scene, and strong noise has darkened the noisy one."""
+    pixels = crops(photo_tensor, 300, 64, low=0.4, high=0.6)
+    noisy, clean = photograph(pixels, generator())
+    straight = draw_camera(300, generator()).straight.flatten()
     difference = noisy - clean
     strong = level_of(difference) > 10
-    assert strong.sum() > 20
-    for some in (strong, ~strong):
+    for some in (strong & ~straight, ~strong & ~straight):
+        assert some.sum() > 15
         assert difference[some].mean(dim=(0, 2, 3)).abs().max() < 0.002
+    assert (strong & straight).sum() > 20
+    assert (difference[strong & straight].mean(dim=(0, 2, 3)) < -0.005).all()
+
+
+def test_the_clean_photo_of_a_camera_that_stores_its_noise_does_not_depend_on_it(photo_tensor, monkeypatch):
+    pixels = crops(photo_tensor, 16, 32)
+    clean = photograph(pixels, generator())[1]
+    monkeypatch.setattr(noise, "poisson_gaussian", lambda light, shot, read, source: light)
+    noiseless = photograph(pixels, generator())[1]
+    straight = draw_camera(16, generator()).straight.flatten()
+    assert 0 < straight.sum() < 16
+    assert torch.equal(clean[straight], noiseless[straight])
+    assert not torch.equal(clean[~straight], noiseless[~straight])
 
 
 @pytest.mark.parametrize("contrast", [0.0, 1.0], ids=["grey", "photo"])
