@@ -66,7 +66,7 @@ class ModelConfig:
 
 
 NETWORKS = {  # by architecture
-    "residual": ModelConfig(estimator_blocks=4),
+    "residual": ModelConfig(encoder_blocks=(2, 2, 8), estimator_blocks=4),
     "classic": ModelConfig(
         architecture="classic",
         widths=(64, 64, 128, 128, 256, 512),

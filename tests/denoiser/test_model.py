@@ -142,15 +142,15 @@ def test_padding_only_adds_to_the_right_and_below(size):
 # The presets
 
 
-@pytest.mark.parametrize(("name", "count"), [("residual", 2_725_572), ("classic", 7_958_531)])
+@pytest.mark.parametrize(("name", "count"), [("residual", 3_906_244), ("classic", 7_958_531)])
 def test_the_networks_keep_their_parameter_counts(name, count):
     assert sum(value.numel() for value in preset_without_memory(name).parameters()) == count
 
 
-def test_base_costs_at_most_ten_gmac_at_256():
+def test_the_default_costs_at_most_eleven_gmac_at_256():
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         DenoisingAutoencoder(NETWORKS["residual"]).eval()(torch.zeros(1, 3, 256, 256))
-    assert 1e9 < counter.get_total_flops() / 2 <= 10e9
+    assert 1e9 < counter.get_total_flops() / 2 <= 11e9
 
 
 # Configs

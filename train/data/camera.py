@@ -138,7 +138,7 @@ def photograph(pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
     Both went through the same lens, sensor colours, demosaicing, smoothing and sharpening. Only `noisy` has the
     sensor's noise, reduced as cameras do it, is rounded to multiples of 1/255 and, in most pictures, has the traces of
     JPEG. A network that learns to take one to the other leaves sharpness as it is. Strong noise darkens a developed
-    picture because tone curves bend. Where a camera stores its noise as it is, `clean` is as bright as the scene, as the
+    picture because tone curves bend. Where a camera stores its noise as it is, `clean` is as bright as the scene, as a
     mean of many raw shots would be; elsewhere it is darkened equally, so that colours stay as they are. The generator
     must be on the device of the pixels. Mixed precision does not apply here.
     """

@@ -64,8 +64,9 @@ def test_bfloat16_is_used_on_cpus_that_are_fast_at_it(monkeypatch, capabilities,
 
 
 @pytest.mark.parametrize(("exact", "expected"), [(0, 20), (1, 20 + 10 * math.log10(4 / 3)), (4, 100)])
-def test_the_psnr_of_the_crops_is_finite_even_if_some_are_restored_exactly(exact, expected):
+def test_the_psnr_of_the_crops_is_finite_even_if_some_are_restored_exactly(monkeypatch, exact, expected):
     """Clean crops that are told so are restored exactly, with an infinite PSNR."""
+    monkeypatch.setattr(step, "soften_overstated", lambda clean, *levels: clean)
     run = loop.start_run(toy(), CPU)
 
     def objective(clean, *arguments):
