@@ -165,5 +165,5 @@ def test_tiles_leave_no_seams(model, photo, kind):
     network = model.weights.model
     with torch.inference_mode():
         whole = network(tensor).clamp(0, 1)
-        parts = tiled(lambda tile: network(tile).clamp(0, 1), tensor, tile=192, overlap=OVERLAP)
+        parts = tiled(lambda tile: network(tile).clamp(0, 1), tensor, tile=128, overlap=OVERLAP)
     assert (parts - whole).abs().max() < 1 / 255
