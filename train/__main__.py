@@ -26,7 +26,7 @@ from .measure.benchmark import benchmark, costs_table
 from .measure.big_photo import big_photo
 from .measure.chart import draw_chart
 from .measure.compare import compare
-from .measure.evaluate import load_pairs, measure, measure_exponential, measure_pairs
+from .measure.evaluate import in_grey, load_pairs, measure, measure_exponential, measure_pairs
 from .measure.results import EXPONENTIAL, LEVELS, PROTOCOLS, fingerprint, markdown_table
 from .publish.card import name_of, save_results
 from .publish.dtmodel import EXTENSION, dtmodel, model_id
@@ -89,6 +89,9 @@ def add_evaluate(commands: Commands) -> None:
         default=PROTOCOLS,
         help="unclipped, as in the literature; 8-bit, clipped and rounded as in a file; exponential, the random levels "
         "that the reference network was trained on, measured blindly (default: unclipped and 8-bit)",
+    )
+    evaluating.add_argument(
+        "--grey", action="store_true", help="turn the photos grey first: CBSD68 becomes the BSD68 of the literature"
     )
     evaluating.add_argument(
         "--told", action="store_true", help="also measure with the true noise level, or its map, given to the network"
@@ -197,15 +200,21 @@ def run_evaluate(options: argparse.Namespace) -> None:
         photos = read_photos(photos_below(photo_folder), smallest=SSIM_WINDOW)
         if not photos:
             raise ConfigError(f"{photo_folder} holds no usable photos")
+        name = photo_folder.name
+        if options.grey:
+            name, photos = f"{name} in grey", [in_grey(photo) for photo in photos]
         for protocol in options.noise:
             if protocol == EXPONENTIAL:
-                results.append(measure_exponential(denoiser, photo_folder.name, photos))
+                results.append(measure_exponential(denoiser, name, photos))
                 continue
             for told in (False, True) if options.told else (False,):
-                results += measure(denoiser, photo_folder.name, photos, options.levels, protocol == "8-bit", told)
+                results += measure(denoiser, name, photos, options.levels, protocol == "8-bit", told)
     for folders in options.pairs:
+        name, pairs = folders[0].name, load_pairs(*folders)
+        if options.grey:
+            name, pairs = f"{name} in grey", [(in_grey(noisy), in_grey(clean)) for noisy, clean in pairs]
         for told in (False, True) if options.told else (False,):
-            results.append(measure_pairs(denoiser, folders[0].name, load_pairs(*folders), told))
+            results.append(measure_pairs(denoiser, name, pairs, told))
     print(markdown_table(results))
     if options.json:
         options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")

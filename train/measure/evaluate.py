@@ -2,11 +2,11 @@
 
 Protocol for sets of clean photos: per photo, numpy.random.default_rng(0) draws standard normal noise of the photo's
 shape in float64, times the level, added on the 0-255 scale; "unclipped" leaves it as it is, "8-bit" clips and rounds
-it to uint8 as in a file. A grey photo (R = G = B) gets one plane of noise for all channels. "exponential" is the noise
-of the reference network: the level of photo number i comes from numpy.random.default_rng(i), exponential with mean
-38.25, and the noisy photo is clipped. Every measured picture, the noisy photo too, is clipped and rounded; PSNR is
-taken over all pixels and channels, then averaged over photos. Pairs of a noisy photo and its clean twin are measured as
-they are.
+it to uint8 as in a file. A grey photo (R = G = B), as all are with --grey, gets one plane of noise for all channels.
+"exponential" is the noise of the reference network: the level of photo number i comes from numpy.random.default_rng(i),
+exponential with mean 38.25, and the noisy photo is clipped. Every measured picture, the noisy photo too, is clipped and
+rounded; PSNR is taken over all pixels and channels, then averaged over photos. Pairs of a noisy photo and its clean
+twin get no noise.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -47,6 +48,11 @@ def exponential_version(pixels: np.ndarray, seed: int) -> np.ndarray:
     level = generator.exponential(EXPONENTIAL_MEAN)
     noisy = pixels + generator.standard_normal(pixels.shape) * level
     return (np.clip(noisy, 0, 255) / 255).astype(np.float32)
+
+
+def in_grey(pixels: np.ndarray) -> np.ndarray:
+    """Turn a photo, uint8 (H, W, 3), grey: R = G = B = 0.299 R + 0.587 G + 0.114 B, rounded."""
+    return np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
 
 
 def measure(

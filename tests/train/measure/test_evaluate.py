@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 from identity_denoiser import Identity
+from skimage.color import rgb2yuv
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from toy_training import CLASSIC, TINY
 
-from denoiser import Photo, save_image, weights
+from denoiser import Photo, open_image, save_image, weights
 from denoiser.model import DenoisingAutoencoder
 from denoiser.weights import save_weights
 from train.__main__ import main
@@ -137,6 +138,26 @@ def test_the_command_prints_the_table_and_writes_the_json(folder, model_folder, 
     }
     assert all(row["dataset"] == "clean" and row["images"] == 3 and row["level"] == 25 for row in rows)
     assert capsys.readouterr().out.strip() == markdown_table([Result(**row) for row in rows])
+
+
+def test_in_grey_all_channels_of_photos_and_noise_are_the_same(folder, model_folder, tmp_path, monkeypatch):
+    """Grey is what scikit-image calls grey, with the luma weights of Rec. 601."""
+    measured = []
+
+    def measure_seen(denoiser, name, photos, *arguments):
+        measured.extend(photos)
+        return measure(denoiser, name, photos, *arguments)
+
+    monkeypatch.setattr("train.__main__.measure", measure_seen)
+    output = tmp_path / "results.json"
+    assert evaluate(model_folder, "--data", folder, "--levels", 25, "--grey", "--json", output) == 0
+    assert {row["dataset"] for row in json.loads(output.read_text())} == {"clean in grey"}
+    for grey, path in zip(measured, 2 * sorted(folder.iterdir()), strict=True):
+        assert (grey == grey[..., :1]).all()
+        expected = 255 * rgb2yuv(open_image(path).pixels)[..., 0]
+        assert np.abs(grey[..., 0] - expected).max() <= 0.51
+        noisy = noisy_version(grey, 25, quantized=False)
+        assert (noisy == noisy[..., :1]).all()
 
 
 @pytest.mark.parametrize("named", [[], ["--model", weights.DEFAULT]], ids=["by default", "by name"])
