@@ -13,7 +13,6 @@ import torch
 from denoiser import MAX_LEVEL, DenoiserError, Photo, load, open_image, save_image
 from denoiser.errors import printable
 from denoiser.memory import tune_allocator
-from denoiser.metrics import SSIM_WINDOW
 from denoiser.weights import DEFAULT, bundled_names, load_weights, model_folder
 
 from .config import ConfigError
@@ -26,7 +25,7 @@ from .measure.benchmark import benchmark, costs_table
 from .measure.big_photo import big_photo
 from .measure.chart import draw_chart
 from .measure.compare import compare
-from .measure.evaluate import in_grey, load_pairs, measure, measure_exponential, measure_pairs
+from .measure.evaluate import load_pairs, load_photos, measure, measure_exponential, measure_pairs
 from .measure.results import EXPONENTIAL, LEVELS, PROTOCOLS, fingerprint, markdown_table
 from .publish.card import name_of, save_results
 from .publish.dtmodel import EXTENSION, dtmodel, model_id
@@ -91,7 +90,7 @@ def add_evaluate(commands: Commands) -> None:
         "that the reference network was trained on, measured blindly (default: unclipped and 8-bit)",
     )
     evaluating.add_argument(
-        "--grey", action="store_true", help="turn the photos grey first: CBSD68 becomes the BSD68 of the literature"
+        "--grey", action="store_true", help="turn the photos of --data grey first: CBSD68 becomes BSD68"
     )
     evaluating.add_argument(
         "--told", action="store_true", help="also measure with the true noise level, or its map, given to the network"
@@ -191,18 +190,15 @@ def run_evaluate(options: argparse.Namespace) -> None:
         raise ConfigError("no photos to measure on: give --data a folder of clean photos, or give --pairs")
     if any(len(folders) > 2 for folders in options.pairs):
         raise ConfigError("--pairs takes one folder or two; give it once for each set")
+    if options.grey and options.pairs:
+        raise ConfigError("--grey is for --data; pairs are measured as they are")
     denoiser = load(options.model, options.revision, options.device)
     measured = fingerprint(saved_to) if saved_to else None
     if options.told and not denoiser.steerable:
         raise ConfigError(f"{options.model} is blind only and takes no noise level; leave out --told")
     results = []
     for photo_folder in options.data:
-        photos = read_photos(photos_below(photo_folder), smallest=SSIM_WINDOW)
-        if not photos:
-            raise ConfigError(f"{photo_folder} holds no usable photos")
-        name = photo_folder.name
-        if options.grey:
-            name, photos = f"{name} in grey", [in_grey(photo) for photo in photos]
+        name, photos = load_photos(photo_folder, options.grey)
         for protocol in options.noise:
             if protocol == EXPONENTIAL:
                 results.append(measure_exponential(denoiser, name, photos))
@@ -210,11 +206,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
             for told in (False, True) if options.told else (False,):
                 results += measure(denoiser, name, photos, options.levels, protocol == "8-bit", told)
     for folders in options.pairs:
-        name, pairs = folders[0].name, load_pairs(*folders)
-        if options.grey:
-            name, pairs = f"{name} in grey", [(in_grey(noisy), in_grey(clean)) for noisy, clean in pairs]
         for told in (False, True) if options.told else (False,):
-            results.append(measure_pairs(denoiser, name, pairs, told))
+            results.append(measure_pairs(denoiser, folders[0].name, load_pairs(*folders), told))
     print(markdown_table(results))
     if options.json:
         options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")

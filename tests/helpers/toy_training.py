@@ -1,7 +1,6 @@
 """Toy runs for the tests of training: a network, photos and settings for seconds.
 
-`python tests/helpers/toy_training.py fit FLAGS` is the real command with that network, for a process of its own; after
-`then`, another command follows in the same process.
+`python tests/helpers/toy_training.py fit FLAGS` is the real command with that network, for a process of its own.
 """
 
 import importlib
@@ -107,19 +106,11 @@ def kill_at(module_name: str, function: str, count: str) -> None:
 
 
 def run_toy(arguments: list[str], kill: str = "") -> None:
-    """Run commands with the toy network, separated by "then", and exit, at the latest after the first that fails.
-
-    `kill` is "MODULE FUNCTION COUNT", for kill_at.
-    """
+    """Run the command with the toy network in this process and exit; `kill` is "MODULE FUNCTION COUNT", for kill_at."""
     torch.set_num_threads(1)
     loop.NETWORKS["residual"] = TINY
     if kill:
         kill_at(*kill.split())
-    while "then" in arguments:
-        place = arguments.index("then")
-        if code := main(arguments[:place]):
-            sys.exit(code)
-        arguments = arguments[place + 1 :]
     sys.exit(main(arguments))
 
 

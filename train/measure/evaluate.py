@@ -6,7 +6,7 @@ it to uint8 as in a file. A grey photo (R = G = B), as all are with --grey, gets
 "exponential" is the noise of the reference network: the level of photo number i comes from numpy.random.default_rng(i),
 exponential with mean 38.25, and the noisy photo is clipped. Every measured picture, the noisy photo too, is clipped and
 rounded; PSNR is taken over all pixels and channels, then averaged over photos. Pairs of a noisy photo and its clean
-twin get no noise.
+twin are measured as they are.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from denoiser import Denoiser, metrics, noise
 
 from ..config import ConfigError
+from ..data.colour import RGB_TO_YCC
 from ..data.noise_level import local_sigma
 from ..data.photo_files import photos_below, read_photos
 from .results import EXPONENTIAL, LEVELS, PROTOCOLS, REAL, Result
@@ -48,11 +48,6 @@ def exponential_version(pixels: np.ndarray, seed: int) -> np.ndarray:
     level = generator.exponential(EXPONENTIAL_MEAN)
     noisy = pixels + generator.standard_normal(pixels.shape) * level
     return (np.clip(noisy, 0, 255) / 255).astype(np.float32)
-
-
-def in_grey(pixels: np.ndarray) -> np.ndarray:
-    """Turn a photo, uint8 (H, W, 3), grey: R = G = B = 0.299 R + 0.587 G + 0.114 B, rounded."""
-    return np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
 
 
 def measure(
@@ -81,6 +76,20 @@ def measure_exponential(denoiser: Denoiser, dataset: str, photos: Sequence[np.nd
     for seed, pixels in enumerate(tqdm(photos, desc=f"{dataset} {EXPONENTIAL}", unit="photo", leave=False)):
         rows.append(_scores(denoiser, exponential_version(pixels, seed), pixels))
     return Result(dataset, len(rows), EXPONENTIAL, False, None, *_means(rows))
+
+
+def load_photos(folder: Path, grey: bool = False) -> tuple[str, list[np.ndarray]]:
+    """Read the photos of a folder, as they are or turned grey: the name of the set, and uint8 (H, W, 3) each.
+
+    Photos too small to measure are left out. Raises ConfigError if none is left.
+    """
+    photos = read_photos(photos_below(folder), smallest=metrics.SSIM_WINDOW)
+    if not photos:
+        raise ConfigError(f"{folder} holds no usable photos")
+    if not grey:
+        return folder.name, photos
+    luma = [np.rint(pixels @ np.array(RGB_TO_YCC[0])).astype(np.uint8) for pixels in photos]
+    return f"{folder.name} in grey", [np.repeat(pixels[..., None], 3, axis=2) for pixels in luma]
 
 
 def measure_pairs(

@@ -216,3 +216,5 @@ def test_evaluate_needs_photos_or_pairs(tmp_path, capsys):
     assert "--data" in capsys.readouterr().err
     assert main(["evaluate", "--pairs", "a", "b", "c"]) == 1
     assert "one folder or two" in capsys.readouterr().err
+    assert main(["evaluate", "--pairs", "a", "--grey"]) == 1
+    assert "--grey is for --data" in capsys.readouterr().err
