@@ -89,7 +89,7 @@ def load_photos(folder: Path, grey: bool = False) -> tuple[str, list[np.ndarray]
     if not grey:
         return folder.name, photos
     luma = [np.rint(pixels @ np.array(RGB_TO_YCC[0])).astype(np.uint8) for pixels in photos]
-    return f"{folder.name} in grey", [np.repeat(pixels[..., None], 3, axis=2) for pixels in luma]
+    return f"{folder.name}-grey", [np.repeat(pixels[..., None], 3, axis=2) for pixels in luma]
 
 
 def measure_pairs(

@@ -151,7 +151,7 @@ def test_in_grey_all_channels_of_photos_and_noise_are_the_same(folder, model_fol
     monkeypatch.setattr("train.__main__.measure", measure_seen)
     output = tmp_path / "results.json"
     assert evaluate(model_folder, "--data", folder, "--levels", 25, "--grey", "--json", output) == 0
-    assert {row["dataset"] for row in json.loads(output.read_text())} == {"clean in grey"}
+    assert {row["dataset"] for row in json.loads(output.read_text())} == {"clean-grey"}
     for grey, path in zip(measured, 2 * sorted(folder.iterdir()), strict=True):
         assert (grey == grey[..., :1]).all()
         expected = 255 * rgb2yuv(open_image(path).pixels)[..., 0]
