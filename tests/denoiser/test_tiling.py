@@ -131,10 +131,10 @@ def test_a_view_of_mirrored_channels_is_read_as_it_looks():
 
 
 @pytest.mark.parametrize("size", [(4000, 6000), (6000, 4000), (4243, 5657), (3000, 4000), (20, 30000)], ids=str)
-def test_no_tile_is_too_large_and_the_context_of_all_is_less_than_a_quarter_of_a_big_photo(size):
+def test_no_tile_is_too_large_and_the_context_of_all_is_less_than_three_tenths_of_a_big_photo(size):
     seen = []
     tiled(lambda tile: seen.append(tile.shape[-2:].numel()) or tile, torch.zeros(1, 1, *size, dtype=torch.uint8))
-    assert max(seen) <= MOST_PIXELS and sum(seen) < 1.25 * size[0] * size[1]
+    assert max(seen) <= MOST_PIXELS and sum(seen) < 1.3 * size[0] * size[1]
 
 
 def test_the_defaults_are_aligned():
