@@ -11,7 +11,7 @@ from torch import Tensor
 
 TILE = 2304  # longest side of the part of the result that one tile covers, in pixels
 MOST_PIXELS = 3_000_000  # of a tile with its context; the default network takes 1.1 GB for them in float32
-OVERLAP = 128  # context on each side in pixels; anything further away changes the networks' output by less than 1/255
+OVERLAP = 128  # context on each side in pixels; anything further away changes the networks' output by 1/255 at most
 ALIGNMENT = 16  # tiles start at multiples of this, where strided convolutions sample as on the whole image
 
 Progress = Callable[[int, int], None]  # called with (tiles done, tiles in all)
