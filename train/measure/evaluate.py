@@ -22,7 +22,7 @@ from tqdm import tqdm
 from denoiser import Denoiser, metrics, noise
 
 from ..config import ConfigError
-from ..data.colour import RGB_TO_YCC
+from ..data import uploads
 from ..data.noise_level import local_sigma
 from ..data.photo_files import photos_below, read_photos
 from .results import EXPONENTIAL, LEVELS, PROTOCOLS, REAL, Result
@@ -88,8 +88,8 @@ def load_photos(folder: Path, grey: bool = False) -> tuple[str, list[np.ndarray]
         raise ConfigError(f"{folder} holds no usable photos")
     if not grey:
         return folder.name, photos
-    luma = [np.rint(pixels @ np.array(RGB_TO_YCC[0])).astype(np.uint8) for pixels in photos]
-    return f"{folder.name}-grey", [np.repeat(pixels[..., None], 3, axis=2) for pixels in luma]
+    photos = [uploads.grey(_batch(pixels)).round()[0].byte().permute(1, 2, 0).numpy() for pixels in photos]
+    return f"{folder.name}-grey", photos
 
 
 def measure_pairs(
