@@ -14,10 +14,10 @@ app: .venv/app
 	$(BIN)/python app.py
 
 check: lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow and not long"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow and not long"
 
 test: lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-long: .venv/dev
 	$(BIN)/python -m pytest -m long

@@ -35,7 +35,8 @@ def url(model):
 
 @pytest.fixture(scope="session")
 def clean():
-    return denoiser.open_image(media.get_image("tower.jpg"))
+    """A tall piece of a photo, so that at actual size it is higher than a screen: 200×600 pixels."""
+    return denoiser.Photo(denoiser.open_image(media.get_image("tower.jpg")).pixels[:, 80:280])
 
 
 @pytest.fixture(scope="session")

@@ -148,7 +148,9 @@ def test_a_run_starts_when_the_one_before_it_in_the_same_tab_has_ended():
 
 def test_who_had_less_of_the_time_lately_comes_first(monkeypatch):
     monkeypatch.setattr(scheduler, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(scheduler, "RETURN_SECONDS", 0.15)  # enough on a busy machine too
     seen = []
+    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: float(len(seen))))  # a step is a second
 
     def work(name, steps):
         for _ in range(steps):

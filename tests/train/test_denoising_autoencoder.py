@@ -41,8 +41,9 @@ def test_the_notebook_runs_without_a_network_and_psnr_rises(notebook, tmp_path, 
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # whatever is fetched fails
     changes = {
         'checkout / "runs" / "notebook"': f"Path({str(tmp_path)!r})",
-        "STEPS = 300": "STEPS = 12",
+        "STEPS = 300": "STEPS = 14",
         "max(1, STEPS // 5)": "STEPS",
+        "validation_photos=6": "validation_photos=2",
         "import denoiser\n": "import denoiser, train.data.photo_files as files\nfiles.SYNTHETIC_COUNT = 4\n",
     }
     for given, tried in changes.items():
