@@ -17,7 +17,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces the one at `path`, if any, when the context ends without an error.
 
     Until then, and after an error, the old file is untouched. A symbolic link is kept and its target replaced, with
-    the same owner and permissions. Raises OSError if the file can't be written.
+    the same permissions and, where the system allows it, the same owner. Raises OSError if the file can't be written.
     """
     target = Path(os.path.realpath(path))
     try:

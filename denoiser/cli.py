@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -34,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     Ctrl-C and SIGTERM end it with 130 and 143. Photos saved so far are complete; the others are left as they were.
     """
+    if sys.stderr is None:  # it was closed
+        sys.stderr = io.StringIO()
     options = _parser().parse_args(arguments)
     tune_allocator()
     logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -176,9 +179,9 @@ def plan(
     """Decide which file goes where: return (source, target) for every photo.
 
     A single file goes to `output` if that is the name of an image file. Everything else goes into the folder `output`
-    under its own name, as PNG if its format can't be written. Raises ImageError if there is nothing to do, if two
-    photos would get the same target, or if `output` is unsuitable. If `failed` is given, it is called with the error
-    for a folder that can't be read, and the rest continues.
+    under its own name, as PNG if its format can't be written. Raises ImageError if two photos would get the same
+    target, if `output` is unsuitable, or for a folder that can't be read or has no photos. If `failed` is given, it is
+    called with the error for such a folder, and the rest continues.
     """
     into_folder = _is_folder(output)
     if not into_folder and output.name.lower() in WRITE_FORMATS:
@@ -188,19 +191,21 @@ def plan(
         if output.suffix.lower() in WRITE_FORMATS:
             return [(inputs[0], output)]
         endings = ", ".join(WRITE_FORMATS)
-        raise ImageError(f"{str(output)!r} can't be written: the name must end in {endings}, or be a folder.")
+        raise ImageError(
+            f"{str(output)!r} can't be written: the name must end in {endings}, or be that of an existing folder."
+        )
     sources: list[Path] = []
     for item in inputs:
         try:
             with _refusals(item):
                 photos = sorted(filter(is_photo_name, item.iterdir())) if _is_folder(item) else [item]
+            if not photos:
+                raise ImageError(f"There are no photos in {str(item)!r}. Its subfolders are not searched.")
         except ImageError as error:
             if failed is None:
                 raise
             failed(error)
             continue
-        if not photos:
-            raise ImageError(f"There are no photos in {str(item)!r}.")
         sources += photos
     targets = []
     for source in sources:

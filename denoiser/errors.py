@@ -37,5 +37,5 @@ class WeightsError(DenoiserError):
 
 
 def printable(text: str) -> str:
-    """Return text as one line for a terminal, with control characters escaped, which names of files may contain."""
+    """Return text as one line for a terminal. Control characters, which file names may contain, are escaped."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

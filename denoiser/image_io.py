@@ -3,13 +3,14 @@
 Files come from outside. One that can't be used raises an ImageError that says what is accepted and names the file, but
 not its folder, because the web page shows the message.
 
-Known limits: HEIC and AVIF with 10 bits and CMYK with 16 bits are read as 8 bits. IPTC blocks, PNG texts and EXIF
-thumbnails are not kept. Big-endian BigTIFF is not read.
+Known limits: HEIC and AVIF with 10 bits and CMYK with 16 bits are read as 8 bits. EXIF thumbnails and the comments of
+JPEG and GIF are not kept. Big-endian BigTIFF is not read.
 """
 
 import contextlib
 import numbers
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,7 +44,11 @@ _LEFT_OUT = {
     "pages": "Only the first page of {} was read; it has more.",
     "pictures": "Only the main image of {} was read; it has more.",
     "layers": "The layers of {} were left out.",
+    "channels": "The extra channels of {} were left out.",
 }
+_SAMPLES_PER_PIXEL, _IPTC_TAG, _IPTC_RESOURCE = 277, 33723, 0x0404
+# Texts of a PNG that are read as EXIF or XMP, or only say which program wrote the file, and when.
+_UNTOLD_TEXTS = re.compile(r"XML:com\.adobe\.xmp|Raw profile type (exif|xmp)|Software|date:\w+")
 
 
 def is_photo_name(path: str | os.PathLike[str]) -> bool:
@@ -114,7 +119,9 @@ def _check_exif(image: Image.Image, name: str) -> None:
 def _photo(file: PhotoFile, pixels: np.ndarray, alpha: np.ndarray | None) -> Photo:
     """Build the Photo from pixels and the metadata of the file that still applies to them."""
     image, long_tags, exif = file.image, file.headers.long_tags, None
-    notes = [_LEFT_OUT[file.more]] if file.more else []
+    parts = [file.more] if file.more else []
+    parts += ["channels"] if _has_extra_channels(image, pixels, alpha) else []
+    notes = [_LEFT_OUT[part] for part in parts] + _changes(image)
     with contextlib.suppress(*LIBRARY_ERRORS):
         size = pixels.shape[1], pixels.shape[0]
         exif = exif_block(image.getexif(), size, _resolution(image), long_tags)
@@ -129,7 +136,30 @@ def _photo(file: PhotoFile, pixels: np.ndarray, alpha: np.ndarray | None) -> Pho
     notes += ["Extra data in {} (a gain map, depth map or video) was left out."] if accompanied else []
     profile = colour.profile_of(image.info, file.headers.cicp, grey=pixels.ndim == 2)
     sentences = tuple(note.format(repr(file.name)) for note in notes)
-    return Photo(pixels, alpha, profile, exif, xmp or None, bool(file.more) or accompanied, sentences)
+    return Photo(pixels, alpha, profile, exif, xmp or None, bool(parts) or accompanied, sentences)
+
+
+def _has_extra_channels(image: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) -> bool:
+    """Return whether a TIFF has samples beside colour and alpha: spot colours, or selections."""
+    if image.format != "TIFF":
+        return False
+    colours = 4 if image.mode == "CMYK" else 1 if pixels.ndim == 2 else 3
+    return image.getexif().get(_SAMPLES_PER_PIXEL, 1) > colours + (alpha is not None)
+
+
+def _changes(image: Image.Image) -> list[str]:
+    """Return sentences on colours that were converted, and on texts that are not kept."""
+    sentences = []
+    if image.mode in ("CMYK", "LAB"):
+        sentences.append(f"The colours of {{}} were converted from {image.mode} to sRGB.")
+    texts = [name for name in getattr(image, "text", ()) if not _UNTOLD_TEXTS.fullmatch(name)]
+    if texts:
+        names = ", ".join(texts).replace("{", "{{").replace("}", "}}")
+        sentences.append(f"The texts of {{}} were left out: {names}.")
+    resources = image.info.get("photoshop", {})
+    if _IPTC_RESOURCE in resources or (image.format == "TIFF" and _IPTC_TAG in image.getexif()):
+        sentences.append("The IPTC metadata of {} was left out.")
+    return sentences
 
 
 def _resolution(image: Image.Image) -> tuple[float, float] | None:
@@ -153,7 +183,7 @@ def _samples_8bit(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
 def _samples_16bit(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     samples = np.asarray(image)  # some 16-bit files open in mode I, which has 32 bits
     if samples.min() < 0 or samples.max() > 65_535:
-        raise ImageError(f"{name!r} holds 32-bit pixels; 8- and 16-bit ones are accepted. Export it as 16-bit first.")
+        raise ImageError(f"{name!r} holds values beyond 16 bits, 0 to 65,535. Export it with 8 or 16 bits first.")
     samples = samples.astype(np.uint16)
     tags = getattr(image, "tag_v2", {})
     if tags.get(ExifTags.Base.BitsPerSample) == (12,):
@@ -172,7 +202,7 @@ def save_image(photo: Photo, path: str | os.PathLike[str], *, quality: int | Non
     PNG and TIFF keep 16 bits; for other formats, 16-bit pixels are rounded to 8. PNG, TIFF, BMP and WebP are lossless.
     `quality`, 1 to 100, is for JPEG and AVIF (95 by default), and makes WebP lossy if given. BMP holds no metadata, and
     WebP and AVIF store grey as RGB; colours are converted to sRGB if the format can't hold their profile. An existing
-    file is replaced completely or not at all, keeping links and permissions.
+    file is replaced completely or not at all. Symbolic links and permissions are kept; a hard link keeps the old file.
 
     Returns sentences on what the format could not hold. Raises ImageError if the suffix, size or transparency doesn't
     fit the format, or writing fails.

@@ -20,7 +20,7 @@ from . import colour
 from .errors import LIBRARY_ERRORS, ImageError
 from .file_headers import Headers, check_headers
 from .png_tiff import DeepTiff
-from .tiff_headers import check_exif
+from .tiff_headers import TIFF_MAGIC, check_exif
 
 MAX_FILE_BYTES = 512 * 2**20  # checked before the file is opened
 MAX_PIXELS = 100_000_000  # checked in the header, before anything is decoded
@@ -124,9 +124,14 @@ def _open_header(file: BinaryIO, name: str) -> Image.Image:
         return Image.open(file, formats=READ_FORMATS)
     except UnidentifiedImageError:
         file.seek(0)
-        if not pillow_heif.is_supported(file):
-            raise
-        return pillow_heif.HeifImageFile(file)
+        if pillow_heif.is_supported(file):
+            return pillow_heif.HeifImageFile(file)
+        if file.read(4) in TIFF_MAGIC and Path(name).suffix.lower() not in RAW_SUFFIXES:
+            raise ImageError(
+                f"{name!r} is a TIFF that is damaged or has unusual pixels. "
+                "Export it as grey or RGB with 8 or 16 bits, without extra channels."
+            ) from None
+        raise
 
 
 class _Avif(AvifImageFile):

@@ -41,7 +41,21 @@ def exif_block(
         details = exif.get_ifd(ExifTags.IFD.Exif)
         details.update({tag: side for tag, side in zip((_WIDTH, _HEIGHT), size, strict=True) if tag in details})
     exif.bigtiff = False  # EXIF blocks are always written as plain TIFF
-    return exif.tobytes() if exif else None
+    return encode_exif(exif) if exif else None
+
+
+def encode_exif(exif: Image.Exif, offset: int = 8) -> bytes:
+    """Encode EXIF tags as a block whose first directory is at `offset`; texts keep the bytes they had in the file."""
+    for directory in (exif, *(exif.get_ifd(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if tag in exif)):
+        directory.update({tag: _Text(value) for tag, value in directory.items() if isinstance(value, str)})
+    return exif.tobytes(offset)
+
+
+class _Text(str):
+    """A text of EXIF. Pillow reads its bytes as Latin-1, and writes a question mark for each that is not ASCII."""
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return super().encode("latin-1")
 
 
 def exif_without_gps(block: bytes) -> bytes | None:
@@ -50,7 +64,7 @@ def exif_without_gps(block: bytes) -> bytes | None:
         exif = _parsed(block)
         if ExifTags.IFD.GPSInfo in exif:
             del exif[ExifTags.IFD.GPSInfo]
-        return exif.tobytes() if exif else None
+        return encode_exif(exif) if exif else None
     except LIBRARY_ERRORS:
         return None
 
@@ -64,7 +78,7 @@ def exif_without_long_values(block: bytes) -> bytes | None:
                 tag for tag, value in tags.items() if isinstance(value, (bytes, str)) and len(value) > LONG_VALUE
             ]:
                 del tags[tag]
-        return exif.tobytes() if exif else None
+        return encode_exif(exif) if exif else None
     except LIBRARY_ERRORS:
         return None
 

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .metadata import LAYOUT_TAGS, resolution_of
+from .metadata import LAYOUT_TAGS, encode_exif, resolution_of
 
 _TIFF_ICC, _TIFF_XMP, _STRIP_OFFSETS = 34675, 700, 273
 _GREY, _RGB = (0, 1), (2,)  # PhotometricInterpretation; 0 means white is zero, which libvips inverts
@@ -161,7 +161,7 @@ def write_tiff(
     for tag, value in ((_TIFF_ICC, icc_profile), (_TIFF_XMP, xmp)):
         if value:
             tags[tag] = value
-    file.write(tags.tobytes(_TIFF_HEADER).removeprefix(b"Exif\0\0"))
+    file.write(encode_exif(tags, _TIFF_HEADER).removeprefix(b"Exif\0\0"))
     file.write(memoryview(tiff)[_TIFF_HEADER:end])
 
 

@@ -13,7 +13,13 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -56,14 +62,18 @@ def load_weights(source: str | Path = DEFAULT, revision: str | None = None) -> W
     """
     if folder := model_folder(source):
         if revision is not None:
-            raise WeightsError(f"{folder.name!r} is a folder. Only Hub repositories have a revision ({revision!r}).")
+            raise WeightsError(f"{folder.name!r} is not on the Hub and has no revision {revision!r}. Leave it out.")
         return _load(folder / CONFIG_FILE, folder / WEIGHTS_FILE, folder.name, None)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        raise WeightsError(
-            f"{str(source)!r} is neither a model folder nor a Hub repository of the form user/name, "
-            f"nor one of the bundled models: {', '.join(bundled_names())}."
-        )
+        raise _unknown(source)
     return _load(*_download(str(source), revision), str(source), revision)
+
+
+def _unknown(source: str | Path) -> WeightsError:
+    return WeightsError(
+        f"{str(source)!r} is neither a model folder nor a Hub repository of the form user/name, "
+        f"nor one of the bundled models: {', '.join(bundled_names())}."
+    )
 
 
 def bundled_names() -> list[str]:
@@ -142,6 +152,8 @@ def _download(repo: str, revision: str | None) -> tuple[Path, Path]:
         return config, Path(hf_hub_download(repo, name, revision=commit))
     except WeightsError:
         raise
+    except HFValidationError as error:  # a name that the Hub does not allow, such as ./folder
+        raise _unknown(repo) from error
     except GatedRepoError as error:
         raise WeightsError(f"The Hub repository {where} is gated. Request access there and set HF_TOKEN.") from error
     except RevisionNotFoundError as error:
@@ -158,11 +170,14 @@ def _download(repo: str, revision: str | None) -> tuple[Path, Path]:
 
 
 def _load(config_path: Path, tensors_path: Path, source: str, revision: str | None) -> Weights:
-    for path in (config_path, tensors_path):
-        if not path.is_file():
-            raise WeightsError(f"{source} has no {path.name}. It is not a model of this project.")
-        _check_size(path.name, source, path.stat().st_size, LIMITS[path.name])
-    config, about = _read_config(config_path, source)
+    try:
+        for path in (config_path, tensors_path):
+            if not path.is_file():
+                raise WeightsError(f"{source} has no {path.name}. It is not a model of this project.")
+            _check_size(path.name, source, path.stat().st_size, LIMITS[path.name])
+        config, about = _read_config(config_path, source)
+    except OSError as error:
+        raise WeightsError(f"{source} can't be read: {error.strerror}.") from error
     with torch.device("meta"):  # no memory is used until the file is known to fit
         model = DenoisingAutoencoder(config).eval()
     try:

@@ -90,6 +90,20 @@ def test_a_folder_without_photos_and_a_file_for_many_are_refused(photo, tmp_path
         plan([photo, tmp_path / "other.png"], photo)
 
 
+def test_a_folder_without_photos_does_not_stop_the_rest(photo, tmp_path, printed_lines):
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / "empty"), str(photo), "-o", str(tmp_path / "out"), "--level", "0"]) == 1
+    assert (tmp_path / "out" / "photo.png").exists()
+    assert printed_lines()[0] == f"failed: There are no photos in {str(tmp_path / 'empty')!r}. " + (
+        "Its subfolders are not searched."
+    )
+
+
+def test_it_works_where_nobody_reads_its_messages(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    assert main([str(photo), "-o", str(tmp_path / "x.png"), "--level", "0"]) == 0
+
+
 @pytest.mark.slow
 def test_the_command_runs_as_the_readme_says(tmp_path):
     command = [sys.executable, "-m", "denoiser", media.get_image("lion.jpg"), "-o", str(tmp_path / "clean.jpg")]

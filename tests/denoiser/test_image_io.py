@@ -196,6 +196,7 @@ def test_cmyk_becomes_rgb_through_its_profile_if_it_has_one(tmp_path, suffix, pr
     photo = open_image(path)
     assert photo.pixels.shape == (6, 9, 3) and photo.icc_profile is None
     assert photo.pixels[3, 4, 0] > 150 and photo.pixels[3, 4, 1:].max() < 100
+    assert open_image(path).notes == (f"The colours of {path.name!r} were converted from CMYK to sRGB.",)
     image.save(path, icc_profile=all_grey_cmyk_profile())
     photo = open_image(path)
     assert np.ptp(photo.pixels) == 0 and photo.icc_profile is None

@@ -77,6 +77,12 @@ def png_header(width, height, depth=8):
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks.items()) + png_chunk(b"IEND", b"")
 
 
+def tiff(samples, **options):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples, **options)
+    return buffer.getvalue()
+
+
 def encoded(format, mode="RGB", scale=1):
     buffer = io.BytesIO()
     image = Image.fromarray(noise(64, 64, 3)).convert(mode)
@@ -96,7 +102,9 @@ def encoded(format, mode="RGB", scale=1):
         ("photo.dng", encoded("TIFF"), "RAW"),
         ("drawing.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a JPEG"),
         ("float.tif", encoded("TIFF", "F"), "floating-point"),
-        ("deep.tif", encoded("TIFF", "I", scale=300), "32-bit"),
+        ("float16.tif", tiff(np.ones((5, 7), np.float16)), "unusual pixels"),
+        ("spot.tif", tiff(np.ones((5, 7, 2), np.uint8), extrasamples=["unspecified"]), "without extra channels"),
+        ("deep.tif", encoded("TIFF", "I", scale=300), "beyond 16 bits"),
         *((f"cut.{format}", encoded(format)[:-2000], "damaged") for format in ("JPEG", "PNG", "TIFF", "BMP", "GIF")),
         *((f"cut.{format}", encoded(format)[:60], None) for format in ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "AVIF")),
     ],

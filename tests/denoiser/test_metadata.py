@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from denoiser.image_io import Photo, open_image, save_image
 from denoiser.metadata import xmp_without_companions
 
+COPYRIGHT, LENS, GPS_IFD, DATUM = 33432, 42036, 0x8825, 18
 MAKE, MODEL, X_RESOLUTION, Y_RESOLUTION, UNIT, EXIF_IFD, LAYERS = 271, 272, 282, 283, 296, 0x8769, 37724
 TAKEN, MAKER_NOTE, WIDTH, HEIGHT = 36867, 37500, 40962, 40963
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -44,6 +45,27 @@ def test_exif_of_a_bigtiff_is_saved_as_plain_tiff_in_every_format(tmp_path, suff
     save_image(photo, tmp_path / f"out.{suffix}")
     again = open_image(tmp_path / f"out.{suffix}")
     assert again.pixels.shape == PIXELS.shape and parsed(again.exif)[MAKE] == "Maker"
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+def test_texts_of_the_exif_keep_their_bytes(tmp_path, suffix):
+    """Cameras and programs write UTF-8 or Latin-1 where the standard asks for ASCII."""
+    texts = "© José Müller".encode(), "Кёльн, 東京".encode(), "Nördlich".encode("latin-1")
+    exif = Image.Exif()
+    exif[COPYRIGHT] = "1" * len(texts[0])
+    exif[EXIF_IFD] = {LENS: "2" * len(texts[1])}
+    exif[GPS_IFD] = {DATUM: "3" * len(texts[2])}
+    block = exif.tobytes()  # Pillow doesn't write such texts
+    for digit, text in zip((b"1", b"2", b"3"), texts, strict=True):
+        assert digit * len(text) in block
+        block = block.replace(digit * len(text), text)
+    Image.fromarray(PIXELS).save(tmp_path / "x.png", exif=block)
+    save_image(open_image(tmp_path / "x.png"), tmp_path / f"out.{suffix}")
+    photo = open_image(tmp_path / f"out.{suffix}")
+    again = parsed(photo.exif)
+    kept = again[COPYRIGHT], again.get_ifd(EXIF_IFD)[LENS], again.get_ifd(GPS_IFD)[DATUM]
+    assert tuple(text.encode("latin-1") for text in kept) == texts
+    assert parsed(photo.without_location().exif)[COPYRIGHT] == kept[0]
 
 
 @pytest.mark.parametrize("suffix", WRITABLE)
@@ -97,6 +119,24 @@ def test_xmp_of_megabytes_is_left_out_with_a_note(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "x.png", pnginfo=info)
     photo = open_image(tmp_path / "x.png")
     assert photo.xmp is None and photo.notes == ("The XMP metadata of 'x.png' was left out: it is too long.",)
+
+
+def test_texts_of_a_png_are_left_out_with_a_note_unless_a_program_wrote_them_by_itself(tmp_path):
+    info = PngImagePlugin.PngInfo()
+    for name in ("Software", "date:create", "parameters", "{x}"):
+        info.add_text(name, "words")
+    Image.fromarray(PIXELS).save(tmp_path / "x.png", pnginfo=info)
+    assert open_image(tmp_path / "x.png").notes == ("The texts of 'x.png' were left out: parameters, {x}.",)
+
+
+def test_iptc_is_left_out_with_a_note(tmp_path):
+    caption = b"\x1c\x02\x78\0\x04Mole"
+    block = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">L", len(caption)) + caption + b"\0"
+    marker = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
+    Image.fromarray(PIXELS).save(tmp_path / "x.jpg", extra=marker)
+    tifffile.imwrite(tmp_path / "x.tif", PIXELS, photometric="rgb", extratags=[(33723, 7, len(caption), caption, True)])
+    for name in ("x.jpg", "x.tif"):
+        assert open_image(tmp_path / name).notes == (f"The IPTC metadata of {name!r} was left out.",)
 
 
 @pytest.mark.parametrize("suffix", [*WRITABLE, "heic"])

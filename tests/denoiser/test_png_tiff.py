@@ -114,6 +114,11 @@ def test_rarer_kinds_of_tiff_are_read_correctly(tmp_path):
     assert_same(read(five, extrasamples=["unassalpha", "unspecified"]), SAMPLES)
     negative = read(SAMPLES[..., :2], photometric="miniswhite", extrasamples=["unassalpha"])
     assert_same(negative, np.dstack((~SAMPLES[..., 0], SAMPLES[..., 1])))
+    for samples, extra in ((SAMPLES, ["unspecified"]), (five, ["unassalpha", "unspecified"])):
+        photo = read(samples, extrasamples=extra)
+        assert photo.is_part and photo.notes == ("The extra channels of 'x.tif' were left out.",)
+    eight = read((SAMPLES >> 8).astype(np.uint8), extrasamples=["unspecified"])
+    assert eight.is_part and not read(SAMPLES, extrasamples=["unassalpha"]).is_part
     half = np.full((5, 7, 4), 0x8000, np.uint16)
     half[..., :3] = 0x1234  # premultiplied by an alpha of one half
     assert np.abs(read(half, extrasamples=["assocalpha"]).pixels.astype(int) - 2 * 0x1234).max() <= 1

@@ -261,7 +261,7 @@ CLIENT_ERRORS = [
     (hub_errors.EntryNotFoundError(""), "has no config.json"),
     (hub_errors.LocalEntryNotFoundError(""), "can't be reached"),
     (hub_errors.OfflineModeIsEnabled(""), r"could not be fetched .*OfflineModeIsEnabled"),
-    (hub_errors.HFValidationError(""), r"could not be fetched .*HFValidationError"),
+    (hub_errors.HFValidationError(""), "'user/name' is neither a model folder nor a Hub repository"),
     (hub_errors.HfHubHTTPError("", **RESPONSE), r"could not be fetched .*HfHubHTTPError"),
     (OSError("disk full"), r"could not be fetched .*OSError"),
     (TimeoutError(), r"could not be fetched .*TimeoutError"),

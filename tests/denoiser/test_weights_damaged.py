@@ -204,3 +204,12 @@ def test_tensors_of_other_shapes_are_refused_before_memory_is_allocated(folder):
             load_weights(folder)
 
     assert peak_of(load)[1] < 100 << 20
+
+
+def test_files_that_may_not_be_read_are_named(folder, monkeypatch):
+    def read_text(path, encoding):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", read_text)  # because root may read every file
+    with pytest.raises(WeightsError, match="good can't be read: Permission denied"):
+        load_weights(folder)
