@@ -17,19 +17,20 @@ from denoiser.weights import DEFAULT, bundled_names, load_weights, model_folder
 
 from .config import ConfigError
 from .data.photo_files import photos_below, read_photos, rgb8
+from .files import write_file
 from .fit.loop import fit
 from .flags import add_flags, config_from_flags
-from .lab.experiments import VARIANTS, experiment, outcomes_table
+from .lab.experiments import RECIPE, VARIANTS, experiment, outcomes_table
 from .lab.training_speed import training_speed
 from .measure.benchmark import benchmark, costs_table
 from .measure.big_photo import big_photo
 from .measure.chart import draw_chart
 from .measure.compare import compare
-from .measure.evaluate import load_pairs, load_photos, measure, measure_exponential, measure_pairs
+from .measure.evaluate import check_names, load_pairs, load_photos, measure, measure_exponential, measure_pairs
 from .measure.results import EXPONENTIAL, LEVELS, PROTOCOLS, fingerprint, markdown_table
 from .publish.card import name_of, save_results
 from .publish.dtmodel import EXTENSION, dtmodel, model_id
-from .publish.export import export, write_file
+from .publish.export import export
 from .publish.push import contents_to_push, push, push_space, space_contents
 from .recipes import RECIPES
 
@@ -180,9 +181,8 @@ def run_fit(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    folder = model_folder(options.model)
-    saved_to = folder if options.save else None
-    if options.save and not folder:
+    saved_to = model_folder(options.model) if options.save else None
+    if options.save and not saved_to:
         raise ConfigError(f"--save needs a model folder, which {options.model} isn't; use --json for a Hub repository")
     for level in options.levels:
         check_level("--levels", level)
@@ -192,6 +192,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         raise ConfigError("--pairs takes one folder or two; give it once for each set")
     if options.grey and options.pairs:
         raise ConfigError("--grey is for --data; pairs are measured as they are")
+    check_names(options.data, [folders[0] for folders in options.pairs])
     denoiser = load(options.model, options.revision, options.device)
     measured = fingerprint(saved_to) if saved_to else None
     if options.told and not denoiser.steerable:
@@ -206,15 +207,16 @@ def run_evaluate(options: argparse.Namespace) -> None:
             for told in (False, True) if options.told else (False,):
                 results += measure(denoiser, name, photos, options.levels, protocol == "8-bit", told)
     for folders in options.pairs:
+        name, pairs = load_pairs(*folders)
         for told in (False, True) if options.told else (False,):
-            results.append(measure_pairs(denoiser, folders[0].name, load_pairs(*folders), told))
+            results.append(measure_pairs(denoiser, name, pairs, told))
     print(markdown_table(results))
-    if options.json:
-        options.json.write_text(json.dumps([row.to_json() for row in results], indent=2) + "\n", encoding="utf-8")
     if saved_to:
         if fingerprint(saved_to) != measured:
             raise ConfigError(f"the weights in {saved_to} were replaced while they were measured; measure them again")
         save_results(saved_to, results)
+    if options.json:
+        write_file(options.json, json.dumps([row.to_json() for row in results], indent=2) + "\n")
 
 
 def check_level(flag: str, level: float) -> None:
@@ -224,7 +226,7 @@ def check_level(flag: str, level: float) -> None:
 
 
 def run_experiments(options: argparse.Namespace) -> None:
-    more_photos = read_photos(photos_below(options.photos)) if options.photos else []
+    more_photos = read_photos(photos_below(options.photos), RECIPE.crop) if options.photos else []
     outcomes = []
     for outcome in experiment(options.names or VARIANTS, options.minutes, more_photos):
         outcomes.append(outcome)
@@ -255,9 +257,8 @@ def run_compare(options: argparse.Namespace) -> None:
     if options.level is not None:
         check_level("--level", options.level)
     photos = [rgb8(open_image(path).pixels) for path in options.photos]
-    save_image(
-        Photo(compare([load(model) for model in options.model], photos, options.level, options.side)), options.output
-    )
+    models = [load(model) for model in options.model]
+    save_image(Photo(compare(models, photos, options.level, options.side)), options.output)
 
 
 def run_export(options: argparse.Namespace) -> None:

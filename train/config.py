@@ -17,6 +17,7 @@ def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, bar
 
 EARLY_SHARE = 0.65  # of the remaining run goes to each early crop size, which gives all sizes about equal time
 HUB = "hub:"  # --data: the prefix of a Hub dataset
+KEYWORDS = ("bsds500", "bsds400", "synthetic")  # --data: sources that are no folders
 SETTINGS_FILE = "train.json"  # the settings of a run, in its output folder
 LOSSES = ("l1", "charbonnier", "mse", "psnr")  # of --loss and --end-loss
 LATEST = "latest"  # --resume: the newest checkpoint in the output folder
@@ -63,12 +64,12 @@ class TrainConfig:
     clip_share: float = setting(0.0, "share of the noisy crops that are clipped to [0, 1]")
     quantize_share: float = setting(0.5, "share of the noisy crops that are clipped and rounded to 8 bits")
 
-    camera_share: float = setting(0.55, "share of the crops with the noise of real uploads: camera noise or grain")
+    camera_share: float = setting(0.5, "share of the crops with the noise of real uploads: camera noise or grain")
     camera_data: tuple[str, ...] = setting(
         (), "photo sources for the crops of --camera-share (default: those of --data)"
     )
     clean_share: float = setting(0.06, "share of the crops without noise")
-    grey_share: float = setting(0.06, "share of the crops that are grey, with the same noise in all channels")
+    grey_share: float = setting(0.2, "share of the crops that are grey, with the same noise in all channels")
     partial_share: float = setting(
         0.1, "share of the crops with noise in one part only, or rising from one side to the other"
     )
@@ -76,11 +77,11 @@ class TrainConfig:
     loss: str = setting("l1", "loss between restored and clean crops", LOSSES)
     end_loss: str = setting("psnr", "loss at the end of the run, from --end-from", LOSSES)
     end_from: float = setting(0.82, "share of the run after which --end-loss and --drift-weight apply")
-    drift_weight: float = setting(10.0, "weight of the error in a crop's mean colour, relative to the error of a pixel")
+    drift_weight: float = setting(20.0, "weight of the error in a crop's mean colour, relative to the error of a pixel")
     balance_levels: bool = setting(
         True, "weight crops so that all noise levels count equally (the PSNR loss does by itself)"
     )
-    estimate_quantile: float = setting(0.5, "quantile that the noise estimator predicts; above 0.5 it overestimates")
+    estimate_quantile: float = setting(0.6, "quantile that the noise estimator predicts; above 0.5 it overestimates")
     estimator_only: bool = setting(False, "train only the noise level estimator and freeze the autoencoder")
     optimizer: str = setting("muon", "Muon with AdamW for what Muon does not cover, or only AdamW", ("muon", "adamw"))
     learning_rate: float = setting(2e-4, "peak learning rate")
@@ -116,7 +117,7 @@ class TrainConfig:
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup_steps", "max_grad_norm", "weight_decay", "drift_weight", "push_every"):
+        for name in ("warmup_steps", "max_grad_norm", "weight_decay", "drift_weight", "push_every", "seed"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be at least 0")
         if self.max_minutes is not None and not self.max_minutes > 0:

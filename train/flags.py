@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from denoiser.weights import DEFAULT
 
-from .config import SETTINGS_FILE, TrainConfig, flag
+from .config import LATEST, SETTINGS_FILE, ConfigError, TrainConfig, flag
 from .recipes import RECIPES, recipe_of
 
 
@@ -43,13 +43,24 @@ def config_from_flags(values: dict[str, Any]) -> TrainConfig:
     """Return the settings of the chosen recipe with the given flags in place of its own.
 
     Without --recipe, the weights of --init bring the recipe that made them. With --resume, the run's own settings take
-    the place of the recipe's. Raises WeightsError if the weights can't be loaded.
+    the place of the recipe's, and a checkpoint's folder is the run's unless another is given. Raises WeightsError if
+    the weights can't be loaded, ConfigError if the settings can't.
     """
     recipe = values.get("recipe") or (recipe_of(values["init"]) if values.get("init") else DEFAULT)
     names = {item.name for item in fields(TrainConfig)}
     given = {name: value for name, value in values.items() if name in names}
-    earlier = Path(given.get("output_dir", RECIPES[recipe].output_dir), SETTINGS_FILE) if given.get("resume") else None
-    if earlier is None or not earlier.is_file():
+    resume = given.get("resume")
+    folder = Path(given.get("output_dir", RECIPES[recipe].output_dir))
+    if resume and resume != LATEST:
+        folder = Path(resume).parent
+        given.setdefault("output_dir", str(folder))
+    earlier = folder / SETTINGS_FILE
+    if not resume or not earlier.is_file():
         return replace(RECIPES[recipe], **given)
-    saved = json.loads(earlier.read_text(encoding="utf-8"))
+    try:
+        saved = json.loads(earlier.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{earlier} can't be read; delete it and resume with the flags that the run started with"
+        ) from error
     return replace(RECIPES[recipe], **{name: saved[name] for name in names & saved.keys()} | given)

@@ -1,8 +1,8 @@
 """Recipes: the settings to train a network with, keyed by the names of the bundled weights that they are for.
 
-`classic` made its weights in one run. `photo` is for a run from fresh weights, which learns fastest with small crops and
-L1 at first. The bundled ones were then trained on with `--loss psnr --end-from 0`, for many hours; their config.json
-lists the settings of all runs behind them.
+`classic` made its weights in one run. `photo` is for a run from fresh weights, which learns fastest with small crops
+and L1 at first. The bundled ones were then trained on for many hours, with `--loss psnr --end-from 0`; their
+config.json lists the settings of all runs behind them.
 """
 
 from __future__ import annotations

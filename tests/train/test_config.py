@@ -37,7 +37,7 @@ GIVEN = {
     "level_per_batch": ([], True),
     "clip_share": (["0.25"], 0.25),
     "quantize_share": (["0"], 0.0),
-    "camera_share": (["0.5"], 0.5),
+    "camera_share": (["0.25"], 0.25),
     "camera_data": (["photos", "more"], ("photos", "more")),
     "clean_share": (["0.25"], 0.25),
     "grey_share": (["0.25"], 0.25),
@@ -46,7 +46,7 @@ GIVEN = {
     "end_loss": (["l1"], "l1"),
     "end_from": (["0.5"], 0.5),
     "loss": (["mse"], "mse"),
-    "drift_weight": (["20"], 20.0),
+    "drift_weight": (["7"], 7.0),
     "estimator_only": ([], True),
     "estimate_quantile": (["0.7"], 0.7),
     "push": (["user/name"], "user/name"),
@@ -87,6 +87,7 @@ REFUSED = [
     *((name, value) for name in SHARES for value in (-0.1, 1.1, NAN)),
     *(("ema_decay", value) for value in (-0.1, 1.0, NAN)),
     *(("warmup_steps", -10), ("max_grad_norm", -1.0), ("weight_decay", -0.1)),  # would train backwards
+    ("seed", -1),
 ]
 
 
@@ -190,6 +191,19 @@ def test_a_run_is_resumed_with_its_own_settings_and_those_given(tmp_path):
     assert parse(*flags) == replace(run, resume="latest")
     assert parse(*flags, "--seed", "4", "--data", "bsds500") == replace(run, resume="latest", seed=4, data=("bsds500",))
     assert parse(*flags[1:]) == replace(RECIPES["photo"], output_dir=str(tmp_path))  # only --resume does so
+    (tmp_path / "train.json").write_text("")
+    with pytest.raises(ConfigError, match=r"train\.json can't be read; delete it"):
+        parse(*flags)
+
+
+def test_a_run_is_resumed_from_a_checkpoint_in_its_folder_unless_another_is_given(tmp_path):
+    run = parse("--recipe", "classic", "--data", "synthetic", "--output-dir", "moved/since", "--seed", "3")
+    (tmp_path / "train.json").write_text(json.dumps(run.to_json()))
+    checkpoint = str(tmp_path / "checkpoint-0000015.pt")
+    resumed = replace(run, resume=checkpoint, output_dir=str(tmp_path), learning_rate=1e-5)
+    assert parse("--resume", checkpoint, "--learning-rate", "1e-5") == resumed
+    elsewhere = parse("--resume", checkpoint, "--learning-rate", "1e-5", "--output-dir", "elsewhere")
+    assert elsewhere == replace(resumed, output_dir="elsewhere")
 
 
 def test_every_field_has_a_flag():

@@ -88,7 +88,7 @@ def each_photo(calls: Sequence[Callable[[], np.ndarray]], smallest: int) -> Iter
             continue
         total += pixels.nbytes
         if total > MAX_SET_BYTES:
-            raise TooManyPhotos(f"the photos take more than {MAX_SET_BYTES >> 30} GiB decoded; train on fewer of them")
+            raise TooManyPhotos(f"the photos take more than {MAX_SET_BYTES >> 30} GiB decoded; use fewer of them")
         yield pixels
     report_skipped(unreadable, small, smallest)
 

@@ -136,7 +136,8 @@ def validation_photos(config: TrainConfig, sources: Sequence[Source]) -> list[np
         candidates: Sequence[PhotoFile] = local_files(photos_below(Path(config.val)), config.crop)[0]
     else:
         candidates = [photo for source in sources for photo in source.validation]
-    chosen = candidates[:: max(1, len(candidates) // config.validation_photos)][: config.validation_photos]
+    count = min(config.validation_photos, len(candidates))
+    chosen = [candidates[place * len(candidates) // count] for place in range(count)]
     photos = list(each_photo([photo.read for photo in chosen], config.crop))
     if not photos:
         raise ConfigError("there are no photos to validate on; give --val a folder with photos")

@@ -19,8 +19,10 @@ REPORTED = {
 def draw_curve(lines: Sequence[dict[str, float]], path: Path) -> None:
     """Plot the lines of metrics.jsonl over the steps of a run: PSNR, and for the reference's noise what it reports.
 
-    Raises ConfigError if Matplotlib is missing or the file can't be written.
+    Without lines there is no curve. Raises ConfigError if Matplotlib is missing or the file can't be written.
     """
+    if not lines:
+        return
     levels = [name for name in lines[-1] if name.startswith(PSNR)]
     panels = {"PSNR in dB, validation photos": {name: _label(name.removeprefix(PSNR)) for name in levels}}
     if "accuracy_exponential" in lines[-1]:

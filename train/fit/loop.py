@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from denoiser import DenoiserError
 from denoiser.model import NETWORKS, DenoisingAutoencoder
 from denoiser.weights import load_weights
 
 from ..config import SETTINGS_FILE, ConfigError, TrainConfig
 from ..data.training_data import open_training_data
+from ..files import write_file
 from ..publish.card import write_card
 from ..publish.push import push
 from .checkpoint import Run, best_effort, find_checkpoints, resume_run, save_checkpoint
@@ -47,13 +49,16 @@ def fit(config: TrainConfig) -> Path:
         with world.one_by_one():  # the first process downloads
             data = open_training_data(config, device, world.rank, world.size)
         run = start_run(config, device)
-        if config.resume and resume_run(run, config.resume, output) and not (output / WEIGHTS_FOLDER).is_dir():
+        checkpoint = resume_run(run, config.resume, output) if config.resume else None
+        if checkpoint and not (output / WEIGHTS_FOLDER).is_dir():
             run.best_psnr = -math.inf  # its weights are in another folder
         note_settings(run, config)
         if world.is_main:
-            output.mkdir(parents=True, exist_ok=True)
-            forget_later_metrics(output / METRICS_FILE, run.step)
-            (output / SETTINGS_FILE).write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
+            prepare_folder(run, config, output)
+            if checkpoint:
+                print(f"resumed from {checkpoint} at step {run.step}")
+            elif config.resume:
+                print(f"no checkpoint in {output}: a new run starts")
             print(f"{config.recipe} on {device}: {data.about}")
 
         objective = make_objective(run.model, config, world)
@@ -82,6 +87,16 @@ def fit(config: TrainConfig) -> Path:
         if interrupt.requested:
             raise KeyboardInterrupt
         return output / WEIGHTS_FOLDER
+
+
+def prepare_folder(run: Run, config: TrainConfig, output: Path) -> None:
+    """Make the folder of a run, with its settings and its log so far. Raises ConfigError if that isn't possible."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_file(output / SETTINGS_FILE, json.dumps(config.to_json(), indent=2) + "\n")
+        forget_later_metrics(output / METRICS_FILE, run.step)
+    except OSError as error:
+        raise ConfigError(f"--output-dir {output} can't be used: {error}") from error
 
 
 def finish(run: Run, config: TrainConfig, output: Path, interrupted: bool) -> None:
@@ -121,7 +136,7 @@ def push_weights(output: Path, repo: str) -> None:
     try:
         write_card(folder)
         tqdm.write(f"pushed: {push(folder, repo).url}")
-    except ConfigError as error:
+    except (ConfigError, DenoiserError, OSError) as error:
         tqdm.write(f"not pushed: {error}. The weights are in {folder}: python -m train push {folder} --repo {repo}")
 
 

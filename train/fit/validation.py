@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from tqdm import tqdm
 from denoiser import Denoiser, Photo, metrics, noise, save_image
 from denoiser.weights import Weights, save_weights
 
-from ..config import HUB, ConfigError, TrainConfig
+from ..config import HUB, KEYWORDS, ConfigError, TrainConfig
 from ..data.photo_set import PhotoSet
 from ..data.uploads import upload_pairs
+from ..files import write_file
 from ..measure.compare import compare, middle
 from ..measure.evaluate import exponential_version, noisy_version
 from ..measure.results import LEVELS
@@ -61,8 +63,8 @@ def validate(
         line = {"step": run.step, "minutes": round(run.seconds / 60, 2)} | (training or {})
         line |= {name: round(value, 4) for name, value in scores.items()}
         tqdm.write(", ".join(f"{key} {value}" for key, value in line.items()))
-        with best_effort("the log"), (output / METRICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with best_effort("the log"):
+            write_metrics(output / METRICS_FILE, [*read_metrics(output / METRICS_FILE), line])
         with best_effort("the picture grid"):
             save_grid(denoiser, photos, output / f"grid-{run.step:06d}.png")
         forget_incomparable_best(run, photos, config)
@@ -144,15 +146,22 @@ def mean_scores(scores: list[dict[str, float]]) -> dict[str, float]:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read the lines of a run's log, except for an incomplete last one."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """Read the lines of a run's log, except for damaged ones."""
+    found = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def write_metrics(path: Path, lines: list[dict[str, float]]) -> None:
+    """Replace a run's log, completely or not at all. Raises ConfigError if it can't be written."""
+    write_file(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def forget_later_metrics(path: Path, step: int) -> None:
     """Drop the log lines after `step`, where the run resumes: they will be logged again."""
-    kept = [json.dumps(line) + "\n" for line in read_metrics(path) if line["step"] <= step]
-    path.write_text("".join(kept), encoding="utf-8")
+    write_metrics(path, [line for line in read_metrics(path) if line["step"] <= step])
 
 
 def note_settings(run: Run, config: TrainConfig) -> None:
@@ -180,8 +189,11 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
 
 
 def data_name(source: str) -> str:
-    """Return the name of a --data source without its local path."""
-    return source if source.startswith(HUB) else Path(source).name
+    """Return the name of a --data source without its local path; a folder named like a keyword ends in a slash."""
+    if source in KEYWORDS or source.startswith(HUB):
+        return source
+    name = Path(source).resolve().name
+    return f"{name}/" if name in KEYWORDS else name
 
 
 def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:

@@ -11,6 +11,7 @@ twin are measured as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -29,25 +30,26 @@ from .results import EXPONENTIAL, LEVELS, PROTOCOLS, REAL, Result
 
 PAIR_ENDINGS = {"_real": "_mean", "_noisy": "_gt"}  # endings of the names of a noisy photo and its clean twin
 EXPONENTIAL_MEAN = 38.25  # noise level; the reference says 0.15 on [0, 1]
+BAND = 64  # rows of a photo that are compared at a time
 
 
 def noisy_version(pixels: np.ndarray, level: float, quantized: bool) -> np.ndarray:
     """Add the noise of the protocol to a photo, uint8 (H, W, 3): float32 (H, W, 3) on the scale of [0, 1]."""
-    height, width, channels = pixels.shape
     is_grey = (pixels == pixels[..., :1]).all()
-    noise_shape = (height, width, 1 if is_grey else channels)
-    noisy = pixels + np.random.default_rng(0).standard_normal(noise_shape) * level
-    if quantized:
-        noisy = np.clip(np.round(noisy), 0, 255)
-    return (noisy / 255).astype(np.float32)
+    noisy, generator = np.empty(pixels.shape, np.float32), np.random.default_rng(0)
+    for row, clean in enumerate(pixels):  # in rows, to save memory; the draws are those of the whole
+        values = clean + generator.standard_normal((len(clean), 1 if is_grey else 3)) * level
+        noisy[row] = (np.clip(np.round(values), 0, 255) if quantized else values) / 255
+    return noisy
 
 
 def exponential_version(pixels: np.ndarray, seed: int) -> np.ndarray:
     """Add the reference's noise, of a random level, to a photo, uint8 (H, W, 3): float32 (H, W, 3) within [0, 1]."""
-    generator = np.random.default_rng(seed)
+    noisy, generator = np.empty(pixels.shape, np.float32), np.random.default_rng(seed)
     level = generator.exponential(EXPONENTIAL_MEAN)
-    noisy = pixels + generator.standard_normal(pixels.shape) * level
-    return (np.clip(noisy, 0, 255) / 255).astype(np.float32)
+    for row, clean in enumerate(pixels):  # in rows, as above
+        noisy[row] = np.clip(clean + generator.standard_normal(clean.shape) * level, 0, 255) / 255
+    return noisy
 
 
 def measure(
@@ -87,9 +89,23 @@ def load_photos(folder: Path, grey: bool = False) -> tuple[str, list[np.ndarray]
     if not photos:
         raise ConfigError(f"{folder} holds no usable photos")
     if not grey:
-        return folder.name, photos
+        return set_name(folder), photos
     photos = [uploads.grey(_batch(pixels)).round()[0].byte().permute(1, 2, 0).numpy() for pixels in photos]
-    return f"{folder.name}-grey", photos
+    return set_name(folder, grey), photos
+
+
+def set_name(folder: Path, grey: bool = False) -> str:
+    """Return the name of the set of photos in a folder, by which its results are kept."""
+    return folder.resolve().name + ("-grey" if grey else "")
+
+
+def check_names(*kinds: Sequence[Path]) -> None:
+    """Raise ConfigError if two folders of a kind have the same name: the later results would replace the others."""
+    for folders in kinds:
+        names = [set_name(folder) for folder in folders]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"two sets are called {name!r}, the name that results are kept by; rename one")
 
 
 def measure_pairs(
@@ -112,8 +128,11 @@ def _true_map(noisy: np.ndarray, clean: np.ndarray) -> Tensor:
     return local_sigma(_batch(noisy / 255 - clean / 255).float())
 
 
-def load_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Read the pairs of find_pairs, uint8 (H, W, 3). Raises ConfigError for one that can't be read or compared."""
+def load_pairs(folder: Path, clean_folder: Path | None = None) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """Read the pairs of find_pairs: the name of the set, and uint8 (H, W, 3) each.
+
+    Raises ConfigError for a pair that can't be read or compared.
+    """
     pairs = []
     for paths in find_pairs(folder, clean_folder):
         pair = read_photos(paths)
@@ -124,7 +143,7 @@ def load_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[np.
             needed = f"at least {metrics.SSIM_WINDOW} a side are needed to measure SSIM"
             raise ConfigError(f"{paths[0]} is {width}×{height} pixels; {needed}")
         pairs.append((pair[0], pair[1]))
-    return pairs
+    return set_name(folder), pairs
 
 
 def find_pairs(folder: Path, clean_folder: Path | None = None) -> list[tuple[Path, Path]]:
@@ -154,20 +173,33 @@ def _scores(
     denoiser: Denoiser, noisy: np.ndarray, clean: np.ndarray, told: float | Tensor | None = None
 ) -> tuple[float, ...]:
     """Measure one photo for a Result: noisy float32 and clean uint8, (H, W, 3); `told` is a level or a map."""
-    reference = _batch(clean / 255)
     if isinstance(told, Tensor):
         with torch.inference_mode():
-            result = denoiser.weights.model(_batch(noisy).float().to(denoiser.device), told.to(denoiser.device))
-        result = noise.quantize(result.cpu().double())
+            batch = denoiser.weights.model(_batch(noisy).float().to(denoiser.device), told.to(denoiser.device))
+        restored = batch[0].permute(1, 2, 0).cpu().numpy()
     else:
-        result = noise.quantize(_batch(denoiser.denoise(noisy, told)))
-    scores = (
-        metrics.psnr(noise.quantize(_batch(noisy)), reference),
-        metrics.psnr(result, reference),
-        metrics.ssim(result, reference),
-        metrics.argmax_channel_accuracy(result, reference),
-    )
-    return *(float(score) for score in scores), denoiser.estimate_level(noisy)
+        restored = denoiser.denoise(noisy, told)
+    return *_compared(noisy, restored, clean), denoiser.estimate_level(noisy)
+
+
+def _compared(noisy: np.ndarray, restored: np.ndarray, clean: np.ndarray) -> tuple[float, float, float, float]:
+    """Return the PSNR of the noisy photo, and PSNR, SSIM and argmax-channel accuracy of the restored one.
+
+    In bands, to save memory. Each shares rows with the next, so that every window of SSIM is inside one.
+    """
+    sums, height, overlap = np.zeros(4), len(clean), metrics.SSIM_WINDOW - 1
+    for top in range(0, height, BAND):
+        rows, windows = min(BAND, height - top), max(0, min(BAND, height - overlap - top))
+        band = [_batch(pixels[top : top + BAND + overlap]) for pixels in (clean, noisy, restored)]
+        reference, before, after = band[0] / 255, noise.quantize(band[1]), noise.quantize(band[2])
+        similarity = float(metrics.ssim(after, reference)) if windows else 0.0
+        reference, before, after = (pixels[:, :, :rows] for pixels in (reference, before, after))
+        errors = [float((pixels - reference).square().mean()) for pixels in (before, after)]
+        accuracy = float(metrics.argmax_channel_accuracy(after, reference))
+        sums += np.array([*errors, similarity, accuracy]) * (rows, rows, windows, rows)
+    *errors, similarity, accuracy = sums / (height, height, height - overlap, height)
+    before_psnr, after_psnr = (-10 * math.log10(error) if error else math.inf for error in errors)
+    return before_psnr, after_psnr, float(similarity), float(accuracy)
 
 
 def _means(rows: Sequence[tuple[float, ...]]) -> list[float]:

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from denoiser.weights import WEIGHTS_FILE, Weights, load_weights
 
 from ..config import HUB
+from ..files import write_file
 from ..measure.network_size import network_size
 from ..measure.results import RESULTS_FILE, WEIGHTS_KEY, Result, fingerprint, markdown_table, read_results, stored_rows
 
@@ -65,12 +66,13 @@ banding, hot pixels) may be left in or smeared, and texture that looks like nois
 def save_results(folder: str | Path, results: list[Result]) -> None:
     """Save measured results beside the weights and in the card.
 
-    They are added to earlier results of the same weights, and replace those measured in the same way.
+    They are added to earlier results of the same weights, and replace those measured in the same way. Raises
+    ConfigError if they can't be written.
     """
     weights = fingerprint(folder)
     joined = {(row.dataset, row.noise, row.told, row.level): row for row in [*read_results(folder), *results]}
     rows = [row.to_json() | {WEIGHTS_KEY: weights} for row in joined.values()]
-    Path(folder, RESULTS_FILE).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_file(Path(folder, RESULTS_FILE), json.dumps(rows, indent=2) + "\n")
     write_card(folder)
 
 
@@ -97,8 +99,8 @@ def name_of(folder: str | Path) -> str:
 
 
 def write_card(folder: str | Path) -> None:
-    """Write the model card from config.json and results.json."""
-    Path(folder, CARD_FILE).write_text(card_of(folder), encoding="utf-8")
+    """Write the model card from config.json and results.json. Raises ConfigError if it can't be written."""
+    write_file(Path(folder, CARD_FILE), card_of(folder))
 
 
 def card_of(folder: str | Path, exported: bool = False) -> str:
@@ -119,7 +121,7 @@ def card_text(
         library_name="pytorch",
         pipeline_tag="image-to-image",
         tags=["image-denoising", "image-restoration", "blind-denoising", "autoencoder"],
-        datasets=[name.removeprefix(HUB) for name in training.get("data", ()) if name.startswith(HUB)] or None,
+        datasets=[source.removeprefix(HUB) for source in _sources(training) if source.startswith(HUB)] or None,
         metrics=["psnr", "ssim"],
         model_name=f"photo-denoiser {name}",
         eval_results=_eval_results(results) or None,
@@ -180,11 +182,13 @@ def _version_text(version: str) -> str:
 def _training_text(training: dict[str, Any]) -> str:
     if not training:
         return "Not recorded."
-    cameras = "; these count half, camera noise the other half" if _saw_cameras(training) else ""
+    measured = "mean of levels 15, 25 and 50"
+    if _saw_cameras(training):
+        measured = f"half of it the {measured}, half simulated uploads"
     return (
         f"{training['steps']:,} steps, {training['crops']:,} crops, {training['minutes']:g} minutes on "
-        f"{training['device']}; {training['validation_psnr']:.2f} dB on the validation photos (mean of levels 15, 25 "
-        f"and 50{cameras}).{_epochs(training)}\n\n{_settings_text(training)}"
+        f"{training['device']}; {training['validation_psnr']:.2f} dB on the validation photos ({measured})."
+        f"{_epochs(training)}\n\n{_settings_text(training)}"
     ) + _origin_text(training.get("started_from"))
 
 
@@ -194,7 +198,21 @@ def _settings(training: dict[str, Any]) -> list[dict[str, Any]]:
     return settings if isinstance(settings, list) else [settings]
 
 
+def _runs(training: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the facts of a run, of the one whose weights it started from, and so on; {} where none are recorded."""
+    runs = [training]
+    while (started_from := runs[-1].get("started_from")) is not None:
+        runs.append(started_from)
+    return runs
+
+
+def _sources(training: dict[str, Any]) -> list[str]:
+    """Return the recorded training data of all runs, the last run's first."""
+    return list(dict.fromkeys(source for run in _runs(training) for source in run.get("data", ())))
+
+
 def _saw_cameras(training: dict[str, Any]) -> bool:
+    """Return whether a run, without those before it, had the noise of cameras."""
     return any(part.get("camera_share") for part in _settings(training))
 
 
@@ -220,16 +238,18 @@ def _epochs(training: dict[str, Any]) -> str:
 
 
 def limits_text(training: dict[str, Any]) -> str:
-    """Return what the network can't do, by the noise that it was trained on."""
-    return CAMERA_LIMITS if _saw_cameras(training) else GAUSSIAN_LIMITS
+    """Return what the network can't do, by the noise that it was trained on in all runs."""
+    return CAMERA_LIMITS if any(_saw_cameras(run) for run in _runs(training)) else GAUSSIAN_LIMITS
 
 
 def terms_text(training: dict[str, Any]) -> str:
-    """Return a sentence that names the training data and their terms."""
-    if not training:
+    """Return a sentence that names the training data of all runs and their terms."""
+    sources = [DATA_TERMS.get(source, _unknown_terms(source)) for source in _sources(training)]
+    if not sources:
         return "Their training data is not recorded."
-    sources = [DATA_TERMS.get(source, _unknown_terms(source)) for source in training["data"]]
-    return f"They were trained on {' and on '.join(sources)}."
+    if not all(run.get("data") for run in _runs(training)):
+        sources.append("earlier data that is not recorded")
+    return f"They were trained on {', and on '.join(sources)}."
 
 
 def _unknown_terms(source: str) -> str:

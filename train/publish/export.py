@@ -7,14 +7,12 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from denoiser.atomic_write import atomic_write
 from denoiser.inference import denoise_at_level
 from denoiser.model import DenoisingAutoencoder
 from denoiser.noise import gaussian, sigma_from_level
@@ -110,15 +108,6 @@ def metadata(weights: Weights, name: str) -> dict[str, str]:
         "license": weights.license or "not recorded",
         "training_data": terms_text(weights.training),
     }
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write an exported file, whole or not at all. Raises ConfigError if that isn't possible."""
-    try:
-        with atomic_write(path) as file:
-            file.write(data)
-    except OSError as error:
-        raise ConfigError(f"{path} can't be written: {error.strerror or error}") from error
 
 
 def _libraries() -> tuple[ModuleType, ModuleType]:

@@ -26,6 +26,7 @@ from toy_training import (
 import denoiser
 from denoiser import WeightsError
 from denoiser.weights import save_weights
+from train import files
 from train.__main__ import main
 from train.config import LATEST, ConfigError, TrainConfig
 from train.fit import checkpoint, loop
@@ -247,6 +248,34 @@ def test_a_run_pushes_its_best_weights_during_and_after_training(hub, small_run,
     assert commits[-1].files["config.json"] == (weights / "config.json").read_bytes()
     assert len([commit for commit in commits if commit.title == "Add run"]) > 1
     assert denoiser.load("tester/mine").weights.training["steps"] > 0
+
+
+@pytest.mark.parametrize("error", [ConfigError("refused"), WeightsError("damaged"), OSError(28, "No space left")])
+def test_an_error_while_pushing_is_printed_and_training_goes_on(tmp_path, error, monkeypatch, capsys):
+    def failing(folder):
+        raise error
+
+    (tmp_path / "weights").mkdir()
+    monkeypatch.setattr(loop, "write_card", failing)
+    loop.push_weights(tmp_path, "tester/mine")
+    assert f"not pushed: {error}" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_is_refused_and_its_files_stay(tmp_path, monkeypatch):
+    run, config = loop.start_run(toy(), CPU), toy()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"--output-dir .*run can't be used: .*Not a directory"):
+        loop.prepare_folder(run, config, tmp_path / "file" / "run")
+    loop.prepare_folder(run, config, tmp_path / "run")
+    before = (tmp_path / "run/train.json").read_bytes()
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "atomic_write", full)
+    with pytest.raises(ConfigError, match=r"train\.json can't be written: No space left"):
+        loop.prepare_folder(run, toy(seed=1), tmp_path / "run")
+    assert (tmp_path / "run/train.json").read_bytes() == before
 
 
 @pytest.mark.slow

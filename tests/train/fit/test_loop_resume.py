@@ -72,6 +72,7 @@ def test_optimizer_settings_given_with_a_resume_apply(small_run, optimizer, monk
     assert state["optimizers"][0]["param_groups"][0]["weight_decay"] == state["settings"][-1]["weight_decay"] == 0.02
 
 
-def test_resume_without_a_run_starts_one(small_run):
+def test_resume_without_a_run_starts_one_and_says_so(small_run, capsys):
     loop.fit(replace(small_run, resume=LATEST, steps=2))
+    assert f"no checkpoint in {small_run.output_dir}: a new run starts" in capsys.readouterr().out
     assert newest_state(small_run)["counters"]["step"] == 2

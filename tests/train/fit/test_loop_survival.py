@@ -109,13 +109,15 @@ def test_only_the_newest_checkpoints_are_kept(toy_run):
         assert [checkpoint.step_of(path) for path in found] == (steps if limit == 1 else [12, 15])
 
 
-def test_a_run_resumes_from_a_given_checkpoint(toy_run, tmp_path):
+def test_a_run_resumes_from_a_given_checkpoint(toy_run, tmp_path, capsys):
     loop.fit(replace(toy_run, checkpoints_total_limit=9))
     first, *_, last = checkpoint.find_checkpoints(Path(toy_run.output_dir))
     with pytest.raises(ConfigError, match="holds later checkpoints; to go on from .* name another --output-dir"):
         loop.fit(replace(toy_run, resume=str(first)))
     other = replace(toy_run, output_dir=str(tmp_path / "other"), resume=str(first))
+    capsys.readouterr()
     denoiser.load(loop.fit(other), device="cpu")
+    assert capsys.readouterr().out.startswith(f"resumed from {first} at step 3\n")
     assert newest_state(other)["counters"] == newest_state(toy_run)["counters"]
     assert last.exists()
     with pytest.raises(ConfigError, match=r"there is no checkpoint gone\.pt; give latest, or the path"):
@@ -125,7 +127,8 @@ def test_a_run_resumes_from_a_given_checkpoint(toy_run, tmp_path):
 def test_a_truncated_log_does_not_prevent_a_resume(toy_run):
     loop.fit(toy_run)
     log = Path(toy_run.output_dir) / validation.METRICS_FILE
-    log.write_text(log.read_text() + '{"step": 12, "min')
+    first, *others = log.read_text().splitlines(keepends=True)
+    log.write_text(first + '{"step": 8, "mi' + "\n" + "".join(others) + '{"step": 12, "min')
     loop.fit(replace(toy_run, resume=LATEST, steps=13))
     assert [line["step"] for line in validation.read_metrics(log)] == [4, 8, 12, 13]
 

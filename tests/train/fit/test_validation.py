@@ -1,8 +1,10 @@
 """Validation: the same noise each time, the best weights kept, and no effect on the run."""
 
 import copy
+import io
 import json
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -22,8 +24,10 @@ from toy_training import (
     toy_pictures,
 )
 
+from train import files
 from train.config import LATEST
 from train.fit import checkpoint, loop, validation
+from train.fit.curve import draw_curve
 from train.measure.results import Result
 from train.publish.card import save_results
 from train.publish.push import push
@@ -104,6 +108,40 @@ def test_weights_are_kept_only_if_they_are_the_best_so_far(tmp_path, best):
     validation.validate(run, toy_pictures(1), toy(), tmp_path)
     assert (tmp_path / "weights/model.safetensors").exists() == (best < 0)
     assert run.best_psnr > 0 and (tmp_path / "metrics.jsonl").exists()
+
+
+def test_damaged_lines_of_the_log_are_left_out_and_a_missing_log_gives_no_curve(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    log.write_bytes(b'{"step": 3}\n{"step": 6, "ps{"step": 9}\n\x00\x00\n\n{"step": 12}')
+    assert validation.read_metrics(log) == [{"step": 3}, {"step": 12}]
+    assert validation.read_metrics(tmp_path / "gone") == []
+    draw_curve([], tmp_path / "curve.png")
+    assert not (tmp_path / "curve.png").exists()
+
+
+def test_a_line_that_cannot_be_written_leaves_the_log_whole(tmp_path, monkeypatch, capsys):
+    run, log = loop.start_run(toy(), CPU), tmp_path / "metrics.jsonl"
+    validation.validate(run, toy_pictures(1), toy(), tmp_path)
+    before = log.read_bytes()
+
+    @contextmanager
+    def full(path):
+        yield io.BytesIO()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "atomic_write", full)
+        validation.validate(run, toy_pictures(1), toy(), tmp_path)
+    assert "the log could not be written" in capsys.readouterr().out and log.read_bytes() == before
+    validation.validate(run, toy_pictures(1), toy(), tmp_path)
+    assert len(validation.read_metrics(log)) == 2
+
+
+def test_the_data_is_recorded_without_its_path_and_a_folder_is_not_taken_for_a_keyword(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"bsds400": "bsds400", "hub:user/set": "hub:user/set", "my/photos": "photos", ".": tmp_path.name}
+    names |= {"renders/synthetic": "synthetic/", "./bsds400": "bsds400/"}
+    assert {source: validation.data_name(source) for source in names} == names
 
 
 def test_validation_disturbs_neither_the_run_nor_its_random_numbers(config, tmp_path):

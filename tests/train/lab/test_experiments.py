@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from denoiser import Photo, save_image
 from denoiser.model import DenoisingAutoencoder, ModelConfig
 from train.__main__ import main
 from train.config import ConfigError, TrainConfig
@@ -118,3 +119,13 @@ def test_the_table_compares_with_the_first():
     assert rows[2] == "| base | 33.00 | 30.00 | 27.00 | 30.00 | +0.00 | 1,000 | 8.8 | 0.90 |"
     assert "| 29.70 | -0.30 | 900 |" in rows[3]
     assert len({row.count("|") for row in rows}) == 1
+
+
+def test_photos_smaller_than_a_crop_are_left_out(tmp_path, monkeypatch, capsys):
+    used = []
+    monkeypatch.setattr("train.__main__.experiment", lambda names, minutes, photos: used.extend(photos) or [])
+    for side in (experiments.RECIPE.crop - 1, experiments.RECIPE.crop):
+        save_image(Photo(np.zeros((side, 200, 3), np.uint8)), tmp_path / f"{side}.png")
+    assert main(["experiment", "--photos", str(tmp_path)]) == 0
+    assert [photo.shape for photo in used] == [(experiments.RECIPE.crop, 200, 3)]
+    assert "skipped: 1 photos" in capsys.readouterr().err

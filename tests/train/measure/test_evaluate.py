@@ -13,6 +13,7 @@ from denoiser import Photo, open_image, save_image, weights
 from denoiser.model import DenoisingAutoencoder
 from denoiser.weights import save_weights
 from train.__main__ import main
+from train.measure import evaluate as evaluation
 from train.measure.evaluate import measure, noisy_version
 from train.measure.results import LEVELS, Result, markdown_table
 
@@ -82,6 +83,13 @@ def test_scores_equal_scikit_image_on_the_clipped_and_rounded_output(photos, lev
     assert row.argmax_channel_accuracy == pytest.approx(np.mean(accuracy), abs=1e-4)
 
 
+@pytest.mark.parametrize("rows", [1, 7, 10, 11, 23])
+def test_scores_in_bands_equal_those_of_the_whole(photos, rows, monkeypatch):
+    expected = measure(Identity(), "noise", photos, [25], show_progress=False)
+    monkeypatch.setattr(evaluation, "BAND", rows)
+    assert measure(Identity(), "noise", photos, [25], show_progress=False) == expected
+
+
 @pytest.mark.parametrize("quantized", [False, True])
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_denoiser_that_does_nothing_gains_nothing(photos, level, quantized):
@@ -138,6 +146,23 @@ def test_the_command_prints_the_table_and_writes_the_json(folder, model_folder, 
     }
     assert all(row["dataset"] == "clean" and row["images"] == 3 and row["level"] == 25 for row in rows)
     assert capsys.readouterr().out.strip() == markdown_table([Result(**row) for row in rows])
+
+
+def test_results_are_saved_even_if_the_json_cannot_be_written(folder, model_folder, tmp_path, monkeypatch, capsys):
+    """The set is named after its folder, however that is given."""
+    monkeypatch.chdir(folder)
+    quick, missing = ("--levels", 25, "--noise", "8-bit", "--save"), tmp_path / "gone" / "results.json"
+    assert evaluate(model_folder, "--data", ".", *quick, "--json", missing) == 1
+    assert f"error: {missing} can't be written: No such file" in capsys.readouterr().err
+    assert [row["dataset"] for row in json.loads((model_folder / "results.json").read_text())] == ["clean"]
+
+
+def test_two_sets_of_one_name_are_refused_before_anything_is_measured(tmp_path, capsys):
+    for flag in ("--data", "--pairs"):
+        folders = [tmp_path / first / "photos" for first in ("c1", "c2")]
+        given = folders if flag == "--data" else [folders[0], flag, folders[1]]
+        assert evaluate("nowhere", flag, *given) == 1
+        assert "two sets are called 'photos'" in capsys.readouterr().err
 
 
 def test_in_grey_all_channels_of_photos_and_noise_are_the_same(folder, model_folder, tmp_path, monkeypatch):

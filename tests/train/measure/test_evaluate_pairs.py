@@ -36,8 +36,8 @@ def test_pairs_are_found_by_the_endings_of_their_names(tmp_path, endings):
 def test_two_folders_are_paired_by_name(tmp_path):
     noisy, clean = (write(tmp_path / folder / "a.png", value) for folder, value in (("noisy", 9), ("clean", 5)))
     assert find_pairs(noisy.parent, clean.parent) == [(noisy, clean)]
-    [(first, second)] = load_pairs(noisy.parent, clean.parent)
-    assert (first == 9).all() and (second == 5).all()
+    name, [(first, second)] = load_pairs(noisy.parent, clean.parent)
+    assert name == "noisy" and (first == 9).all() and (second == 5).all()
 
 
 def test_pairs_that_cannot_be_measured_are_named(tmp_path):
