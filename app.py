@@ -32,7 +32,7 @@ from denoiser.page.many_tab import many_tab
 from denoiser.page.noisy_tab import NoisyTab
 from denoiser.page.samples import SAMPLE, make_samples
 from denoiser.page.theme import CSS, SCRIPT, THEME
-from denoiser.page.uploads import claim_folder, keep_seconds, room, sweep, sweep_seconds
+from denoiser.page.uploads import claim_folder, keep_words, room, sweep, sweep_seconds
 from denoiser.weights import Weights, load_weights
 
 TITLE = "Photo denoiser"
@@ -62,7 +62,7 @@ def load_model() -> tuple[Denoiser, str]:
             return Denoiser(weights), f"Weights: {where} (licence: {licence})."
         except WeightsError as error:
             problem = str(error)
-        except TimeoutError:
+        except futures.TimeoutError:  # another class before Python 3.11
             problem = (
                 f"The Hub did not answer within {HUB_SECONDS} s. The download continues in the background; "
                 "restart the app to use those weights."
@@ -83,12 +83,12 @@ def load_into(loading: futures.Future[Weights], source: str, revision: str | Non
 
 def build_page(model: Denoiser, notice: str) -> gr.Blocks:
     """Build the page for a denoiser. notice, shown at the bottom, says which weights it uses."""
-    keep, _ = keep_seconds(), room()  # refuse bad settings now rather than at each request
+    keep, _ = keep_words(), room()  # refuse bad settings now rather than at each request
     claim_folder()
     service, samples = Service(), make_samples(model)
     service.results.lasting[SAMPLE] = samples.result
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.Markdown(f"# {TITLE}\n{SUMMARY} {INTRO.format(duration(keep))}", elem_id="intro")
+        gr.Markdown(f"# {TITLE}\n{SUMMARY} {INTRO.format(keep)}", elem_id="intro")
         with gr.Tab("One photo"):
             NoisyTab(page, model, service, samples)
         with gr.Tab("Many photos"):
@@ -100,10 +100,6 @@ def build_page(model: Denoiser, notice: str) -> gr.Blocks:
     page.service = service
     enforce_limits(page)
     return page.queue(max_size=MAX_WAITING, api_open=False)
-
-
-def duration(seconds: float) -> str:
-    return "an hour" if seconds == 3600 else f"{seconds / 60:g} minutes"
 
 
 def launch(page: gr.Blocks, **options: Any) -> None:
@@ -124,6 +120,7 @@ def launch(page: gr.Blocks, **options: Any) -> None:
         max_file_size=MAX_FILE_BYTES,
         run_history=False,
         enable_monitoring=False,
+        ssr_mode=False,  # otherwise a Space takes another template, without our head
         state_session_capacity=MAX_SESSIONS,
         footer_links=["api", "settings"],
         app_kwargs={"middleware": [Middleware(Limits)], "lifespan": sweeping},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
@@ -16,11 +17,12 @@ from denoiser import ImageError
 
 from .callbacks import find_upload
 from .display import escape_markdown
-from .uploads import own_folder, sweep
+from .uploads import gone, own_folder, sweep, touch
 
 MAX_PHOTOS = 50  # per batch
 MAX_MEGAPIXELS = 600  # per batch: fifty phone photos of 12
 NO_PHOTOS = "Choose some photos first."
+LOST = "Your session was lost. Choose your photos again."
 NO_ROOM = "There was not enough disk space to keep all of these photos. Try fewer at once."
 
 
@@ -37,6 +39,7 @@ class Batch:
 
     def add(self, file: Path, previews: tuple[str, str], level: float, times: int) -> None:
         """Move a finished photo into the folder, `times` times, as it is listed as often."""
+        self.folder.mkdir(exist_ok=True)  # while it was empty, it may have been swept
         for _ in range(times):
             self.files.append(Path(shutil.copy(file, unique_path(self.folder, file.name))))
             self.previews.append(previews)
@@ -48,28 +51,40 @@ class Batch:
         """Return the finished photos as gr.Gallery takes them: the path of a picture, and a caption."""
         return [(after, caption) for (_, after), caption in zip(self.previews, self.captions, strict=True)]
 
+    def touch(self, uploads: Iterable[Path]) -> None:
+        """Let the time that files are kept start anew, for these uploads and all results."""
+        previews = chain.from_iterable(self.previews)
+        touch(chain(uploads, self.files, map(Path, previews)))
+
+    def summary(self) -> str:
+        """Return how far the batch is, in a sentence or two."""
+        photos = "1 photo" if len(self.files) == 1 else f"{len(self.files)} photos"
+        return f"{photos} denoised. {self.note}"
+
     def report(self) -> str:
         """Return a Markdown table of the photos and their states."""
         rows = (f"| {escape_markdown(path.name)} | {escape_markdown(state)} |" for path, state in self.states.items())
-        return "\n".join([f"{len(self.files)} photos denoised. {self.note}", "", "| photo | |", "|---|---|", *rows])
+        return "\n".join(["| photo | |", "|---|---|", *rows])
 
 
 def zip_files(batch: Batch | None) -> str:
     """Write the finished photos into a zip, uncompressed as photos don't shrink further, and return its path."""
     if batch is None:
-        raise gr.Error(NO_PHOTOS, print_exception=False)
+        raise gr.Error(LOST, print_exception=False)
     path = own_folder() / "denoised.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in kept(batch.files):
             archive.write(file, file.name)
     sweep()
-    return str(*kept([path]))
+    if not path.exists():
+        raise gr.Error(NO_ROOM, print_exception=False)
+    return str(path)
 
 
 def kept(paths: Any) -> Any:
-    """Return the paths of files, unless one was deleted to make room for others: then raise gr.Error."""
+    """Return the paths of files, unless one has been deleted: then raise gr.Error."""
     if not all(Path(path).exists() for path in paths):
-        raise gr.Error(NO_ROOM, print_exception=False)
+        raise gr.Error(gone(), print_exception=False)
     return paths
 
 

@@ -79,10 +79,10 @@ def photo_callback(
     @functools.wraps(work)
     async def callback(photo: Any, *arguments: Any) -> AsyncGenerator[Any, None]:
         def on_wait(others: int) -> None:
-            comes = "1 other photo comes" if others == 1 else f"{others} other photos come"
+            these = "1 other photo is" if others == 1 else f"{others} other photos are"
             for progress in arguments:
                 if isinstance(progress, gr.Progress):
-                    progress(0, desc=f"Waiting for your turn: {comes} first.")
+                    progress(0, desc=f"Waiting for your turn: {these} waiting or being denoised.")
 
         with errors_for_visitors():
             file, pixels = await asyncio.to_thread(find_upload, photo)
@@ -112,7 +112,7 @@ def newest_run_callback(
 
     @functools.wraps(work)
     async def callback(photo: Any, *arguments: Any) -> AsyncGenerator[Any, None]:
-        if photo is None and idle:
+        if not photo and idle:
             yield SKIP
             return
         async with newest.run() as stopped:
@@ -143,7 +143,7 @@ def result_callback(service: Service, function: Callable) -> Callable:
     @functools.wraps(function)
     async def callback(key: str | None, *arguments: Any) -> Any:
         with errors_for_visitors():
-            cached = None if key is None else service.results.get(key)
+            cached = service.results.get(key) if key else None
             big = cached is not None and cached.bytes > BIG_BYTES
             async with service.quick.turn():
                 return await (service.network if big else service.quick).do(function, cached, *arguments)
@@ -162,8 +162,8 @@ def find_upload(photo: Any) -> tuple[Path, int]:
 
 
 def open_photo(file: Path) -> Photo:
-    """Open a photo. Raises ImageError if it can't be read or needs more than MAX_PHOTO_BYTES of memory."""
-    photo = denoiser.open_image(file)
+    """Open an uploaded photo. Raises ImageError if it can't be read or needs more than MAX_PHOTO_BYTES of memory."""
+    photo = denoiser.open_image(photo_file(file))
     size = photo.pixels.nbytes + (0 if photo.alpha is None else photo.alpha.nbytes)
     if size > MAX_PHOTO_BYTES:
         size, most = size // 10**6, MAX_PHOTO_BYTES // 10**6

@@ -12,7 +12,15 @@ import denoiser
 from denoiser import MAX_LEVEL, Denoiser
 
 from .callbacks import NETWORK, Service, network_runner, newest_run_callback, open_photo, report_progress
-from .display import DEFAULT_LEVEL, before_after_slider, escape_markdown, photo_button, score_table, write_preview
+from .display import (
+    DEFAULT_LEVEL,
+    before_after_slider,
+    escape_markdown,
+    hidden_field,
+    photo_button,
+    score_table,
+    write_preview,
+)
 from .samples import Samples, example_row
 from .scheduler import NewestRuns
 from .uploads import own_folder
@@ -22,7 +30,7 @@ ON_ARRIVAL = "Noise is added to a clean photo and removed again. The scores tell
 
 def clean_tab(model: Denoiser, service: Service, samples: Samples) -> None:
     """Add the components and callbacks of the tab for a clean photo."""
-    network, newest, photo = network_runner(model), NewestRuns(), gr.State(samples.clean[0])
+    network, newest, photo = network_runner(model), NewestRuns(), hidden_field(samples.clean[0])
     with gr.Row(elem_classes="work"):
         with gr.Column(elem_classes="choose", min_width=0):
             upload = photo_button("Choose a clean photo", elem_id="clean")
@@ -44,7 +52,7 @@ def clean_tab(model: Denoiser, service: Service, samples: Samples) -> None:
 
     def run(path: Path, level: float, progress: gr.Progress = gr.Progress()) -> Generator[dict | None, None, None]:
         clean = open_photo(path)
-        yield {photo: path, scores: ""}
+        yield {photo: str(path), scores: ""}
         noisy = denoiser.add_noise(clean, level, seed=secrets.randbits(32))
         result = yield from report_progress(network(noisy), lambda text: {scores: text})
         folder = own_folder()

@@ -36,6 +36,11 @@ def photo_button(label: str, elem_id: str) -> gr.UploadButton:
     return button
 
 
+def hidden_field(value: str) -> gr.Textbox:
+    """Create a field that is not shown. The browser keeps its value; gr.State would lose it if the server restarts."""
+    return gr.Textbox(value, visible="hidden")
+
+
 def before_after_slider(
     label: str, elem_id: str, value: tuple[str, str] | None = None, visible: bool = True
 ) -> gr.ImageSlider:

@@ -14,7 +14,7 @@ import gradio as gr
 
 from denoiser import Denoiser, DenoiserError
 
-from .batch import MAX_PHOTOS, NO_PHOTOS, Batch, check_photos, kept, zip_files
+from .batch import LOST, MAX_PHOTOS, Batch, check_photos, kept, zip_files
 from .callbacks import NETWORK, QUICK, SKIP, Service, network_runner, open_photo
 from .display import (
     CLICK,
@@ -44,9 +44,8 @@ def many_tab(model: Denoiser, service: Service) -> None:
                 start = gr.Button("Denoise all", variant="primary", elem_id="denoise-all", min_width=80)
                 stop = gr.Button("Cancel", elem_id="cancel-all", min_width=80)
         with gr.Column(elem_classes="picture", min_width=0):
-            report = gr.Markdown(
-                "The photos come back here, one by one.", max_height=240, elem_id="report", elem_classes="says"
-            )
+            says = gr.Markdown("The photos come back here, one by one.", elem_id="summary", elem_classes="says")
+            report = gr.Markdown(max_height=200, elem_id="report")
             zip_all = gr.Button("Download all as a zip", variant="primary", interactive=False, elem_id="zip")
             archive = gr.DownloadButton("Zip", visible="hidden", elem_id="archive")
             gallery = gr.Gallery(
@@ -68,9 +67,9 @@ def many_tab(model: Denoiser, service: Service) -> None:
         await newest.stop()
 
     run = batch_callback(model, service.network, newest)
-    outputs = [gallery, report, files, batch, zip_all, pair]
+    outputs = [gallery, says, report, files, batch, zip_all, pair]
     inputs = [uploads, automatic, strength, *options]
-    start.click(run, inputs, outputs, show_progress_on=report, api_visibility="private", **NETWORK)
+    start.click(run, inputs, outputs, show_progress_on=says, api_visibility="private", **NETWORK)
     stop.click(cancel, None, None, queue=False, api_visibility="private")
     chosen = gallery.select(compare_chosen, batch, pair, show_progress="hidden", api_visibility="private", **QUICK)
     chosen.success(None, js=SHOW.format("chosen"), api_visibility="private")
@@ -81,7 +80,7 @@ def many_tab(model: Denoiser, service: Service) -> None:
 def compare_chosen(batch: Batch | None, chosen: gr.SelectData) -> gr.ImageSlider:
     """Show the photo that was clicked in the gallery before and after."""
     if batch is None or chosen.index not in range(len(batch.previews)):
-        raise gr.Error(NO_PHOTOS, print_exception=False)
+        raise gr.Error(LOST, print_exception=False)
     return gr.ImageSlider(kept(batch.previews[chosen.index]), visible=True)
 
 
@@ -107,6 +106,7 @@ def batch_callback(model: Denoiser, scheduler: Scheduler, newest: NewestRuns) ->
         async with newest.run() as stopped:
             photos, problems = await asyncio.to_thread(check_photos, paths)
             done = Batch(own_folder(), dict.fromkeys(photos, "waiting") | problems)
+            done.touch(photos)
             yield *show(done), gr.ImageSlider(visible=False)
             started, pixels_done, pixels_all = time.monotonic(), 0, sum(n * size for n, size in photos.values())
             for number, (path, (times, pixels)) in enumerate(photos.items()):
@@ -118,13 +118,14 @@ def batch_callback(model: Denoiser, scheduler: Scheduler, newest: NewestRuns) ->
                     async with contextlib.aclosing(until(stopped, scheduler.run(work, pixels))) as states:
                         async for state in states:
                             done.states[path] = state or "being denoised"
-                            yield SKIP, done.report(), *[SKIP] * 4
+                            yield SKIP, done.summary(), done.report(), *[SKIP] * 4
                 except (DenoiserError, gr.Error) as error:
                     done.states[path] = getattr(error, "message", str(error))
                 if stopped.is_set():
                     done.states |= dict.fromkeys(list(photos)[number:], "cancelled")
                     break
                 pixels_done += times * pixels
+                done.touch(photos)
                 yield *show(done), SKIP
             done.note = ""
             yield *show(done), SKIP
@@ -133,6 +134,7 @@ def batch_callback(model: Denoiser, scheduler: Scheduler, newest: NewestRuns) ->
 
 
 def show(batch: Batch) -> tuple:
-    """Return updates of the gallery, the report, the files, the state and the button for the zip."""
+    """Return updates of the gallery, the summary, the report, the files, the state and the button for the zip."""
     files, some = [str(file) for file in batch.files], bool(batch.files)
-    return batch.gallery(), batch.report(), gr.File(files, visible=some), batch, gr.Button(interactive=some)
+    texts = batch.summary(), batch.report()
+    return batch.gallery(), *texts, gr.File(files, visible=some), batch, gr.Button(interactive=some)

@@ -36,6 +36,7 @@ from .display import (
     download_button,
     escape_markdown,
     file_options,
+    hidden_field,
     photo_button,
     residual_image,
     result_name,
@@ -68,7 +69,7 @@ class NoisyTab:
 
     def lay_out(self, samples: Samples) -> None:
         # The key of the visitor's result in the cache, and the path of the upload.
-        self.key, self.photo = gr.State(SAMPLE), gr.State(samples.noisy[0])
+        self.key, self.photo = hidden_field(SAMPLE), hidden_field(samples.noisy[0])
         with gr.Row(elem_classes="work"):
             with gr.Column(elem_classes="choose", min_width=0):
                 self.upload = photo_button("Choose a photo", elem_id="noisy")
@@ -151,7 +152,7 @@ class NoisyTab:
         if new:
             part = middle(photo)
             chosen, view = view, COMPARISON if part is photo else ACTUAL_SIZE
-            opened = {self.photo: path, self.details: "Your photo is being denoised."}
+            opened = {self.photo: str(path), self.details: "Your photo is being denoised."}
             if view != chosen:  # otherwise the visitor may have chosen another in the meantime
                 opened[self.view] = view
             yield opened | self.picture(part, None, folder / "part", amount, view)
@@ -174,7 +175,7 @@ class NoisyTab:
             yield {self.automatic: True, self.strength: result.level}
         shown = self.picture(result.photo, result.clean, result.folder, amount, view)
         texts = {self.details: result.text, self.save: gr.Button(interactive=True)}
-        yield {self.key: key, self.photo: result.upload} | shown | texts
+        yield {self.key: key, self.photo: str(result.upload)} | shown | texts
 
     def picture(self, before: Photo, after: Photo | None, folder: Path, amount: float, view: str) -> dict:
         return dict(zip((self.pair, self.residual), show_pair(before, after, folder, amount, view), strict=True))

@@ -1,5 +1,6 @@
-// Adds what Gradio leaves out: photos are dropped and pasted anywhere, the divider and the sliders take keys, examples
-// are named after their files, and pictures keep their zoom and can be moved at actual size.
+// Adds what Gradio leaves out: photos are dropped and pasted anywhere, an upload is announced and gives way to a newer
+// one, the divider and the sliders take keys, examples are named after their files, and pictures keep their zoom and can
+// be moved at actual size.
 
 // Move the divider of a before/after slider by `step` pixels.
 const moveDivider = (divider, step) => {
@@ -11,7 +12,8 @@ const moveDivider = (divider, step) => {
   window.dispatchEvent(new MouseEvent('mousemove', {...options, ...at}));
   window.dispatchEvent(new MouseEvent('mouseup', {...options, ...at}));
   const frame = divider.parentElement.getBoundingClientRect();
-  divider.setAttribute('aria-valuenow', Math.round(100 * (at.clientX - frame.left) / frame.width));
+  const percent = Math.round(100 * (at.clientX - frame.left) / frame.width);
+  divider.setAttribute('aria-valuenow', Math.min(100, Math.max(0, percent)));
 };
 
 // Move both pictures of a slider by so many pixels; page.css reads the position from --pan-x and --pan-y.
@@ -85,9 +87,9 @@ document.addEventListener('touchstart', event => {
 }, true);
 
 // Give dropped or pasted files to the upload of the tab that is open.
+const openTab = () => [...document.querySelectorAll('[role=tabpanel]')].find(tab => tab.offsetParent);
 const takeFiles = files => {
-  const input = [...document.querySelectorAll('input:has(+ .upload), #uploads input[type=file]')]
-    .find(candidate => candidate.closest('[role=tabpanel]')?.offsetParent);
+  const input = openTab()?.querySelector('input:has(+ .upload), #uploads input[type=file]');
   if (!input || !files.length) return;
   const taken = new DataTransfer();
   for (const file of input.multiple ? files : [files[0]]) taken.items.add(file);
@@ -103,13 +105,51 @@ document.addEventListener('dragover', event => {
 document.addEventListener('dragleave', event => {
   if (!event.relatedTarget) document.body.classList.remove('dropping');
 });
+document.addEventListener('drop', () => document.body.classList.remove('dropping'), true);
 document.addEventListener('drop', event => {
-  document.body.classList.remove('dropping');
   if (!hasFiles(event) || event.defaultPrevented) return;  // by Gradio's own drop zone
   event.preventDefault();
   takeFiles([...event.dataTransfer.files]);
 });
 document.addEventListener('paste', event => takeFiles([...(event.clipboardData?.files ?? [])]));
+
+// Say that a photo is being uploaded, until the run that it starts says more. What is chosen meanwhile takes its place;
+// otherwise a slow upload would replace it later. The request ends, and Gradio waits for its answer in vain.
+const uploads = new Set();
+const endUpload = tab => uploads.forEach(upload => upload.tab === tab && upload.request.abort());
+const removeWithNextText = note => {
+  const observer = new MutationObserver(() => {
+    observer.disconnect();
+    note.remove();
+  });
+  observer.observe(note.parentElement, {childList: true, subtree: true});
+};
+const send = window.fetch;
+window.fetch = async (address, options) => {
+  if (!/\/gradio_api\/upload(\?|$)/.test(address)) return send(address, options);
+  const tab = openTab(), says = tab?.querySelector('.upload') && tab.querySelector('.prose.says');
+  const upload = {tab, request: new AbortController()}, note = document.createElement('p');
+  note.className = 'upload-note';
+  note.textContent = 'Uploading your photo…';
+  if (says) endUpload(tab);  // uploads for the tab for many photos add to each other
+  says?.prepend(note);
+  uploads.add(upload);
+  try {
+    const answer = await send(address, {...options, signal: upload.request.signal});
+    if (!answer.ok) note.remove();
+    else if (says) removeWithNextText(note);
+    return answer;
+  } catch (error) {
+    note.remove();
+    if (upload.request.signal.aborted) return new Promise(() => {});
+    throw error;
+  } finally {
+    uploads.delete(upload);
+  }
+};
+document.addEventListener('click', event => {
+  if (event.target.closest('.choose .gallery-item, #cancel')) endUpload(openTab());
+}, true);
 
 // A slider has a number to type as well. Gradio passes on whatever is typed, even nothing, so hold back what is no value of
 // the slider until the field is left, and correct it then.
@@ -162,8 +202,8 @@ const setPixelSize = () => document.documentElement.style.setProperty('--pixel',
 window.addEventListener('resize', setPixelSize);
 setPixelSize();
 
-// Ask before the page is left while photos are being denoised, and say after a reload that they are gone.
-const isBusy = () => document.querySelector('[data-testid=status-tracker].generating, .progress-level');
+// Ask before the page is left while photos are being uploaded or denoised, and say after a reload that they are gone.
+const isBusy = () => uploads.size || document.querySelector('[data-testid=status-tracker].generating, .progress-level');
 window.addEventListener('beforeunload', event => {
   if (isBusy()) event.preventDefault();
 });
@@ -180,6 +220,7 @@ window.textOnArrival = text => {
 const improve = () => {
   makeSlidersAccessible();
   nameExamples();
+  document.querySelectorAll('.prose.says:not([role])').forEach(says => says.role = 'status');
   document.querySelectorAll('.empty[aria-label]').forEach(place => place.role = 'img');
   document.querySelectorAll('footer img').forEach(icon => icon.alt = '');  // beside the same word
 };

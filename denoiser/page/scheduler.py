@@ -64,7 +64,9 @@ class Scheduler:
         turn = Turn(visitor(), pixels)
         mine = sum(other.visitor == turn.visitor for other in self._turns)
         if 4 * (mine + 1) > 3 * self.places:
-            raise DenoiserError(f"{mine} of your photos are already waiting. Try again when they are done.")
+            raise DenoiserError(
+                f"{mine} photos from your network are already waiting or being denoised. Try again when some are done."
+            )
         self._turns.append(turn)
         self._open_turns()
         try:

@@ -17,18 +17,23 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from denoiser import DenoiserError, ImageError
 
-PREFIX = "photo-denoiser-"
+PREFIX = "photo-denoiser-uploads-"
 EXAMPLES = "examples"  # subfolder that is never swept
+MARKER = f"{EXAMPLES}/.made-by-the-page"  # only folders with this file are deleted
 FILE_COST = 256 * 2**10  # minimum bytes counted per file: a million empty files take space too
 ALIVE_SECONDS = 1800  # every running page sweeps more often than this
 SWEEP_SECONDS = 300
 NO_PHOTO = "Choose a photo first."
+GONE = (
+    "Your photos have been deleted, as they are after {}, or earlier if the server restarts or its disk is full. "
+    "Choose them again."
+)
 _SWEEPING = threading.Lock()
 
 
@@ -41,6 +46,8 @@ def claim_folder() -> None:
     base = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
     os.makedirs(base, exist_ok=True)
     folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=PREFIX, dir=base)
+    examples_folder()
+    Path(folder, MARKER).touch()
     owner = os.getpid()
 
     def leave() -> None:
@@ -57,6 +64,15 @@ def upload_folder() -> Path:
 def keep_seconds() -> float:
     """Return how long files are kept: DENOISER_KEEP_MINUTES, or an hour if it is not set."""
     return 60 * _setting("DENOISER_KEEP_MINUTES", 60)
+
+
+def keep_words() -> str:
+    """Return keep_seconds() as the page says it: "an hour", "2 hours", "1 minute"."""
+    minutes = keep_seconds() / 60
+    if minutes == 60:
+        return "an hour"
+    number, unit = (minutes / 60, "hour") if minutes % 60 == 0 else (minutes, "minute")
+    return f"{number:g} {unit}{'s' * (number != 1)}"
 
 
 def sweep_seconds() -> float:
@@ -84,13 +100,25 @@ def photo_file(name: Any) -> Path:
     """Return the path of a file that a visitor names, with links resolved.
 
     Raises ImageError for anything but a file in the upload folder (another path, a URL, not even a string), so that
-    no request can read other files of this machine.
+    no request can read other files of this machine, or learn which there are.
     """
     with contextlib.suppress(TypeError, ValueError, OSError, RuntimeError):  # no string, null byte, missing, link loop
         path = Path(name).resolve(strict=True)
         if path.is_file() and path.is_relative_to(upload_folder()):
             return path
-    raise ImageError(NO_PHOTO)
+    raise ImageError(gone() if name else NO_PHOTO)
+
+
+def gone() -> str:
+    """Return what the page says where files have been deleted."""
+    return GONE.format(keep_words())
+
+
+def touch(paths: Iterable[Path]) -> None:
+    """Keep files for another keep_seconds(); those that are gone are left out."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.utime(path)
 
 
 def own_folder() -> Path:
@@ -115,9 +143,7 @@ def sweep() -> None:
     """
     with _SWEEPING:
         folder, now = upload_folder(), time.time()
-        for path in (folder, *folder.glob(f"{EXAMPLES}/*")):  # against the system's own cleanup of old files
-            with contextlib.suppress(OSError):
-                os.utime(path)
+        touch((folder, *folder.glob(f"{EXAMPLES}/*")))  # against the system's own cleanup of old files
         files = sorted(_files(folder))
         excess = sum(size for _, size, _ in files) - room()
         for changed, size, path in files:
@@ -127,7 +153,8 @@ def sweep() -> None:
             excess -= size
         for other in folder.parent.glob(f"{PREFIX}*"):
             with contextlib.suppress(OSError):
-                if other.stat().st_mtime < now - max(keep_seconds(), ALIVE_SECONDS):
+                old = other.stat().st_mtime < now - max(keep_seconds(), ALIVE_SECONDS)
+                if old and (other / MARKER).is_file():
                     shutil.rmtree(other, ignore_errors=True)
 
 

@@ -8,6 +8,8 @@ import httpx
 
 SECONDS = 60
 BATCH = True, 25, "Like the upload", 95, False  # the settings of the tab for many photos, as it starts
+ONE = True, 25, 100, "Before / after"  # the settings of the tab for one photo, as it starts
+RUN = "run", "UploadButton", "Textbox"  # the callback for an upload in the tab for one photo, for number_of
 # The name of a licence as a model card from anywhere may have it.
 LICENSE = """MIT ![x](https://example.org/x.png) <img src="https://example.org/y.png"> <form><input></form> [a](//b) $x$
 
@@ -18,7 +20,7 @@ class Visitor:
     """Asks a running page, by a callback's number or an endpoint's name; `address` is where a proxy says it is."""
 
     def __init__(self, url: str, address: str | None = None) -> None:
-        self.session = secrets.token_hex(5)
+        self.session, self.key = secrets.token_hex(5), "sample"  # of the example, which is there on arrival
         headers = {"x-forwarded-for": address} if address else {}
         self.http = httpx.Client(base_url=f"{url}gradio_api", headers=headers, timeout=SECONDS)
 
@@ -47,6 +49,12 @@ class Visitor:
 
     def ask(self, number: int, *data: object) -> dict:
         return self.answer(self.join(number, *data))
+
+    def denoise(self, number: int, upload: dict, settings: tuple = ONE) -> dict:
+        """Ask for callback `number`, RUN, and remember the key of the result as the browser does."""
+        answer = self.ask(number, upload, self.key, *settings)
+        self.key = answer["data"][0] if "data" in answer else None
+        return answer
 
     def call(self, endpoint: str, *data: object) -> str:
         """Return what an endpoint streams back, as text."""

@@ -41,6 +41,7 @@ def psnr(photo, reference):
 
 def test_a_noisy_photo_comes_back_clean_as_soon_as_it_is_dropped(page, noisy_file, clean, model, tmp_path):
     drop(page, noisy_file)
+    assert page.get_by_role("status").get_by_text("Noise strength: Auto").count() == 1  # screen readers say it
     noisy = denoiser.open_image(noisy_file)
     assert psnr(shown_photo(page, "result", tmp_path), clean) > psnr(noisy, clean) + 5
     file = downloaded_photo(page, "download", tmp_path)
@@ -131,7 +132,7 @@ def test_of_many_photos_a_bad_one_is_named_and_the_rest_is_in_the_zip(page, nois
     page.locator("#uploads input[type=file]").set_input_files([noisy_file, bad, noisy_file])
     page.locator("#uploads tr").nth(2).wait_for()
     page.locator("#denoise-all").click()
-    page.get_by_text("2 photos denoised.").wait_for(timeout=60_000)
+    page.get_by_role("status").get_by_text("2 photos denoised.").wait_for(timeout=60_000)
     assert "'bad.png' is not a JPEG" in page.locator("#report").inner_text()
     page.wait_for_function("!document.querySelector('#zip').disabled")
     with zipfile.ZipFile(downloaded_photo(page, "zip", tmp_path)) as archive:

@@ -26,7 +26,7 @@ MAX_GB, MAX_SECONDS, MAX_WAIT = 4.0, 60, 30
 KEEP_SECONDS, DISK_GB = 60, 0.6
 ATTACKER = "203.0.113.7"  # an address as a proxy hands it on
 VIEW = "Before / after"
-RUN = "run", "uploadbutton", "state", "checkbox"  # the callback for a noisy photo
+RUN = "run", "uploadbutton", "textbox"  # the callback for a noisy photo
 
 pytestmark = pytest.mark.long
 
@@ -91,10 +91,10 @@ class Honest:
         self.visitor = Visitor(self.page.url)
         upload = self.visitor.upload(self.photo)[0]
         number = self.page.number(*RUN)
-        assert self.visitor.ask(number, upload, None, True, 25, 100, VIEW).get("data")
+        assert self.visitor.denoise(number, upload).get("data")
 
     def move_amount(self):
-        assert self.visitor.ask(self.page.number("show_again"), None, 50, VIEW).get("data")
+        assert self.visitor.ask(self.page.number("show_again"), self.visitor.key, 50, VIEW).get("data")
 
 
 # --- attacks: each gets the page, an attacker and photos ---------------------------------------------------------
@@ -135,8 +135,8 @@ def walks_round_the_queue(page, attacker, photos):
 def holds_20_results(page, attacker, photos):
     for _ in range(20):
         upload = attacker.upload(photos / "deep.png")[0]
-        attacker.session = os.urandom(4).hex()
-        assert attacker.ask(page.number(*RUN), upload, None, False, 0, 100, VIEW).get("data")
+        attacker.session, attacker.key = os.urandom(4).hex(), None
+        assert attacker.denoise(page.number(*RUN), upload, (False, 0, 100, VIEW)).get("data")
 
 
 def joins_100_times_with_20_megabytes(page, attacker, photos):
@@ -180,10 +180,10 @@ def fills_all_places(page, attacker, photos):
 
 def fills_the_disk(page, attacker, photos):
     upload = attacker.upload(photos / "deep.png")[0]
-    attacker.ask(page.number(*RUN), upload, None, False, 0, 100, VIEW)
+    attacker.denoise(page.number(*RUN), upload, (False, 0, 100, VIEW))
     for number in range(20):
-        attacker.ask(page.number("show_again"), None, number + 1 / 3, VIEW)
-        attacker.ask(page.number("make_file"), None, number / 3, "TIFF", 95, False)
+        attacker.ask(page.number("show_again"), attacker.key, number + 1 / 3, VIEW)
+        attacker.ask(page.number("make_file"), attacker.key, number / 3, "TIFF", 95, False)
     noise = np.random.default_rng(0)
     for _ in range(50):
         attacker.http.post("/upload", files={"files": ("noise.png", noise.bytes(20_000_000))})
@@ -201,9 +201,9 @@ def leaves_uploads_half_done(page, attacker, photos):
 
 def saves_a_photo_of_100_megapixels_in_every_format(page, attacker, photos):
     upload = attacker.upload(photos / "100.jpg")[0]
-    assert attacker.ask(page.number(*RUN), upload, None, False, 0, 100, VIEW).get("data")
+    assert attacker.denoise(page.number(*RUN), upload, (False, 0, 100, VIEW)).get("data")
     for kind in ("JPEG", "PNG", "WebP", "TIFF"):
-        assert attacker.ask(page.number("make_file"), None, 50, kind, 95, False).get("data")
+        assert attacker.ask(page.number("make_file"), attacker.key, 50, kind, 95, False).get("data")
 
 
 def compares_a_clean_photo(page, attacker, photos):

@@ -1,10 +1,15 @@
 """Many photos at once: each is denoised once, within limits, and gets a name of its own in the zip."""
 
+import os
+import shutil
+import time
 import zipfile
+from pathlib import Path
 
 import pytest
 from visitor import BATCH, Visitor, number_of
 
+from denoiser import Denoiser
 from denoiser.page import batch, uploads
 
 pytestmark = pytest.mark.slow
@@ -38,6 +43,34 @@ def test_too_many_pixels_at_once_are_refused(tiny_page, photo, monkeypatch):
     upload = visitor.upload(photo)
     assert visitor.ask(number, upload * 2, *BATCH).get("data")
     assert "megapixels together" in visitor.ask(number, upload * 3, *BATCH)["error"]
+
+
+def test_the_period_counts_from_the_last_photo_and_what_is_gone_is_said_to_be_gone(tiny_page, photo, monkeypatch):
+    page, url = tiny_page
+    visitor, photos = Visitor(url), [shutil.copy(photo, photo.with_name(f"{number}.png")) for number in range(3)]
+    given = visitor.upload(*map(Path, photos))
+
+    def age(model, opened, level=None):
+        """Empty folders go meanwhile, as does the last upload, and all other files get old."""
+        for path in [Path(given[2]["path"]), *uploads.upload_folder().iterdir()]:
+            if path.is_file():
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+        for path in uploads.upload_folder().rglob("*"):
+            os.utime(path, (0, 0))
+        yield 1, 1
+        return opened
+
+    monkeypatch.setattr(Denoiser, "by_tile", age)
+    gallery, summary, report, files, *_ = visitor.ask(number_of(page, "run", "File"), given, *BATCH)["data"]
+    results = [item["image"]["path"] for item in gallery] + [item["path"] for item in files["value"]]
+    kept = [Path(path) for path in [*results, given[0]["path"], given[1]["path"]]]
+    assert len(kept) == 6 and min(path.stat().st_mtime for path in kept) > time.time() - 60
+    assert summary.startswith("2 photos denoised.") and "Your photos have been deleted" in report
+    kept[2].unlink()
+    answer = visitor.ask(number_of(page, "zip_files"), None)
+    assert "Your photos have been deleted, as they are after an hour" in answer["error"]
 
 
 def test_members_of_a_zip_have_names_of_their_own(tmp_path, monkeypatch):

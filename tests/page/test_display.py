@@ -40,6 +40,9 @@ def test_the_divider_moves_by_the_arrow_keys(page, noisy_file):
     page.keyboard.press("ArrowRight")
     assert divider.bounding_box()["x"] == pytest.approx(before + 20, abs=2)
     assert int(divider.get_attribute("aria-valuenow")) > 50
+    for _ in range(40):
+        page.keyboard.press("ArrowLeft")
+    assert divider.get_attribute("aria-valuenow") == "0"  # and no less
 
 
 def test_both_sides_have_names(page):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from page_process import wait_for
 from starlette.responses import StreamingResponse
-from visitor import BATCH, Visitor, named, number_of
+from visitor import BATCH, ONE, RUN, Visitor, named, number_of
 
 import app
 from denoiser import ImageError
@@ -140,10 +140,10 @@ def test_no_file_or_value_gets_an_empty_answer_or_a_traceback(visitor, tiny_page
         assert_answered(visitor.call("add_noise", upload, junk, 0))
         assert_answered(visitor.call("add_noise", upload, 20, junk))
         for number in (
-            number_of(page, "run", "UploadButton", "State"),
+            number_of(page, *RUN),
             number_of(page, "run", "UploadButton", "Slider"),
         ):
-            fine = [upload, None, True, 25, 100, VIEW] if len(page.fns[number].inputs) > 2 else [upload, 25]
+            fine = [upload, None, *ONE] if len(page.fns[number].inputs) > 2 else [upload, 25]
             for place, value in enumerate(fine):
                 if value is not None:
                     assert_answered(visitor.ask(number, *fine[:place], junk, *fine[place + 1 :]))
@@ -152,7 +152,7 @@ def test_no_file_or_value_gets_an_empty_answer_or_a_traceback(visitor, tiny_page
             assert_answered(visitor.ask(number_of(page, "run", "File"), files, *BATCH))
         assert_answered(visitor.ask(number_of(page, "zip_files"), None))
         for amount, view in ((junk, VIEW), (50, junk)):
-            assert_answered(visitor.ask(number_of(page, "show_again"), None, amount, view))
+            assert_answered(visitor.ask(number_of(page, "show_again"), visitor.key, amount, view))
         for place, value in enumerate(fine := [None, 50, FORMAT, 95, False]):
             if value is not None:
                 assert_answered(visitor.ask(number_of(page, "make_file"), *fine[:place], junk, *fine[place + 1 :]))
@@ -179,8 +179,8 @@ def assert_answered(answer):
 
 def test_no_setting_gets_into_a_path(visitor, tiny_page, photo):
     page, _ = tiny_page
-    visitor.ask(number_of(page, "run", "UploadButton", "State"), visitor.upload(photo)[0], None, True, 25, 100, VIEW)
-    answer = visitor.ask(number_of(page, "make_file"), None, 50, FORMAT, 95, "/../../../../tmp/x")
+    visitor.denoise(number_of(page, *RUN), visitor.upload(photo)[0])
+    answer = visitor.ask(number_of(page, "make_file"), visitor.key, 50, FORMAT, 95, "/../../../../tmp/x")
     assert answer["data"][0]["path"].endswith("/50-95-True/holiday-denoised.png")
 
 

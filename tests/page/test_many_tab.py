@@ -11,6 +11,12 @@ from denoiser import Photo
 
 pytestmark = pytest.mark.slow
 
+DRAG = """([place, kind]) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([], 'empty.png', {type: 'image/png'}));
+    document.querySelector(place).dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer}));
+}"""
+
 
 @pytest.fixture
 def photos(tmp_path):
@@ -70,6 +76,10 @@ def test_photos_come_back_with_captions_and_settings_and_can_be_compared(page, n
 def test_the_links_give_the_results_and_not_the_originals(page, photos, tmp_path):
     start(page, photos)
     page.get_by_text("3 photos denoised.").wait_for(timeout=60_000)
+    page.evaluate(DRAG, ["#notice", "dragover"])
+    assert page.locator("body.dropping").count() == 1
+    page.evaluate(DRAG, ["#uploads button", "drop"])
+    assert page.locator("body.dropping").count() == 0
     links = page.locator("#files a")
     assert page.locator("#uploads a").evaluate_all("links => links.every(link => !link.offsetParent)")
     with page.expect_download() as download:

@@ -1,13 +1,15 @@
 """What a visitor of the first tab may do to it, in a real browser: whose result is shown, and what is computed."""
 
+import contextlib
 import io
+import re
 
 import numpy as np
 import pytest
 from chromium import choose, drop
 from gradio import media
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 import denoiser
 from denoiser import Photo
@@ -85,6 +87,34 @@ def test_of_two_examples_the_second_is_shown(page, network):
     wait_until(page, lambda: network.runs and network.runs[-1][:2] == (lion.height, lion.width))
     finished(page)
     assert downloaded(page).suggested_filename == "lion-with-noise-denoised.png"
+
+
+def test_an_upload_says_so_and_gives_way_to_what_is_chosen_next(page, network, red, blue):
+    leave, sent = "window.dispatchEvent(new Event('beforeunload', {cancelable: true}))", []
+    page.route(re.compile(r"/gradio_api/upload(\?|$)"), lambda route: sent.append(route))  # until it is let go on
+    choose(page, red)
+    wait_until(page, lambda: sent)
+    assert page.locator("#details").inner_text() == "Uploading your photo…" and not page.evaluate(leave)
+    choose(page, blue)
+    wait_until(page, lambda: len(sent) == 2)
+    sent[1].continue_()
+    page.locator("#details", has_text="80×80 pixels").wait_for()
+    finished(page)
+    assert [run[:2] for run in network.runs] == [(80, 80)] and page.locator(".upload-note").count() == 0
+    choose(page, red)
+    wait_until(page, lambda: len(sent) == 3)
+    page.locator("#cancel").click()
+    page.locator("#details").get_by_text("80×80 pixels").wait_for()
+    choose(page, blue)
+    wait_until(page, lambda: len(sent) == 4)
+    sent[3].fulfill(status=500)
+    page.locator("#details", has_text="80×80 pixels").wait_for()
+    assert page.evaluate(leave)
+    for late in (sent[0], sent[2]):
+        with contextlib.suppress(Error):  # the browser has given it up
+            late.continue_()
+    page.wait_for_timeout(300)
+    assert len(network.runs) == 1 and downloaded(page).suggested_filename == "blue-denoised.png"
 
 
 def test_after_cancel_the_next_photo_is_computed(page, network, red, blue):

@@ -2,13 +2,11 @@
 
 import pytest
 from PIL import ExifTags, Image
-from visitor import Visitor, number_of
+from visitor import RUN, Visitor, number_of
 
 import denoiser
 
 pytestmark = pytest.mark.slow
-
-VIEW = "Before / after"
 
 
 @pytest.fixture
@@ -21,11 +19,11 @@ def download(tiny_page, tmp_path, photo_pixels):
     Image.fromarray(photo_pixels).save(tmp_path / "holiday.jpg", exif=exif)
     visitor = Visitor(url)
     upload = visitor.upload(tmp_path / "holiday.jpg")[0]
-    assert visitor.ask(number_of(page, "run", "UploadButton", "State"), upload, None, True, 25, 100, VIEW)["data"]
+    assert visitor.denoise(number_of(page, *RUN), upload)["data"]
 
     def get(kind="Like the upload", quality=95, without_location=False):
         settings = kind, quality, without_location
-        file = visitor.ask(number_of(page, "make_file"), None, 100, *settings)["data"][0]
+        file = visitor.ask(number_of(page, "make_file"), visitor.key, 100, *settings)["data"][0]
         path = tmp_path / file["path"].rpartition("/")[2]
         path.write_bytes(visitor.http.get(f"/file={file['path']}").raise_for_status().content)
         return path

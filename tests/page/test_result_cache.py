@@ -1,8 +1,10 @@
 """The results that the page holds: within a budget of memory, one per visitor, and not for ever."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from visitor import Visitor, number_of
+from visitor import ONE, RUN, Visitor, number_of
 
 import denoiser
 from denoiser import DenoiserError, Photo
@@ -49,43 +51,51 @@ def test_a_visitor_holds_one_result_and_not_for_ever(monkeypatch):
 def test_the_page_says_that_a_result_is_no_longer_held(tiny_page, photo, monkeypatch):
     page, url = tiny_page
     visitor, other = Visitor(url), Visitor(url)
-    number, amount = number_of(page, "run", "UploadButton", "State"), number_of(page, "show_again")
-    assert visitor.ask(amount, None, 50, VIEW).get("data")  # there was none yet
+    number, amount = number_of(page, *RUN), number_of(page, "show_again")
+    assert visitor.ask(amount, visitor.key, 50, VIEW).get("data")  # there was none yet
     upload = visitor.upload(photo)[0]
-    visitor.ask(number, upload, None, True, 25, 100, VIEW)
+    visitor.denoise(number, upload)
     monkeypatch.setattr(result_cache, "HOLD_BYTES", 1)
-    other.ask(number, upload, None, True, 25, 100, VIEW)
-    assert "Press Denoise again" in visitor.ask(amount, None, 50, VIEW)["error"]
-    assert "Press Denoise again" in visitor.ask(number_of(page, "make_file"), None, 50, "PNG", 95, False)["error"]
-    assert other.ask(amount, None, 50, VIEW).get("data")
+    other.denoise(number, upload)
+    assert "Press Denoise again" in visitor.ask(amount, visitor.key, 50, VIEW)["error"]
+    assert (
+        "Press Denoise again" in visitor.ask(number_of(page, "make_file"), visitor.key, 50, "PNG", 95, False)["error"]
+    )
+    assert other.ask(amount, other.key, 50, VIEW).get("data")
+    Path(upload["path"]).unlink()
+    again = visitor.ask(number_of(page, "run", "Textbox", "Textbox"), upload["path"], visitor.key, *ONE)
+    assert "have been deleted, as they are after an hour" in again["error"]
 
 
 def test_amounts_are_whole_and_nothing_is_written_twice(tiny_page, photo):
     page, url = tiny_page
     visitor = Visitor(url)
     show, make = number_of(page, "show_again"), number_of(page, "make_file")
-    visitor.ask(number_of(page, "run", "UploadButton", "State"), visitor.upload(photo)[0], None, True, 25, 100, VIEW)
-    shown = {visitor.ask(show, None, 50 + n / 1000, VIEW)["data"][0]["value"][1]["path"] for n in range(5)}
-    made = {visitor.ask(make, None, 50 + n / 1000, "TIFF", 95, False)["data"][0]["path"] for n in range(5)}
+    visitor.denoise(number_of(page, *RUN), visitor.upload(photo)[0])
+    shown = {visitor.ask(show, visitor.key, 50 + n / 1000, VIEW)["data"][0]["value"][1]["path"] for n in range(5)}
+    made = {visitor.ask(make, visitor.key, 50 + n / 1000, "TIFF", 95, False)["data"][0]["path"] for n in range(5)}
     assert len(shown) == len(made) == 1
 
 
-def test_two_visitors_see_and_get_only_their_own(tiny_page, tmp_path):
+def test_two_visitors_get_only_their_own_whatever_the_server_forgets(tiny_page, tmp_path):
     page, url = tiny_page
-    run, make = number_of(page, "run", "UploadButton", "State"), number_of(page, "make_file")
+    run, make = number_of(page, *RUN), number_of(page, "make_file")
     visitors = {}
     for name, colour in {"red": (200, 40, 40), "blue": (40, 40, 200)}.items():
         denoiser.save_image(Photo(np.full((64, 64, 3), colour, np.uint8)), tmp_path / f"{name}.png")
         visitors[name] = visitor = Visitor(url)
         upload = visitor.upload(tmp_path / f"{name}.png")[0]
-        assert visitor.ask(run, upload, None, True, 25, 100, VIEW)["data"]
+        assert visitor.denoise(run, upload)["data"]
+    page.state_holder.session_data.clear()
     for name, visitor in visitors.items():
-        file = visitor.ask(make, None, 0, "Like the upload", 95, False)["data"][0]
+        file = visitor.ask(make, visitor.key, 0, "Like the upload", 95, False)["data"][0]
         assert file["path"].endswith(f"/{name}-denoised.png")
         original = denoiser.open_image(tmp_path / f"{name}.png").pixels
         assert np.array_equal(denoiser.open_image(file["path"]).pixels, original)
     newcomer = Visitor(url)
-    assert newcomer.ask(make, None, 0, "Like the upload", 95, False)["data"][0]["path"].endswith(
+    assert newcomer.ask(make, newcomer.key, 0, "Like the upload", 95, False)["data"][0]["path"].endswith(
         "groot-with-noise-denoised.png"
     )
-    assert "Choose some photos first" in newcomer.ask(number_of(page, "zip_files"), None)["error"]
+    for key in ("", "0" * 32):  # there is no result: it is not the example instead
+        assert "error" in newcomer.ask(make, key, 0, "Like the upload", 95, False)
+    assert "session was lost" in newcomer.ask(number_of(page, "zip_files"), None)["error"]

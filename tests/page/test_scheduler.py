@@ -68,7 +68,7 @@ def test_one_visitor_does_not_get_all_the_places():
         line, done, opened = Scheduler(8), asyncio.Event(), []
         tasks = [run_as("a", hold(line, 1, done, opened, number)) for number in range(6)]
         await asyncio.sleep(0.01)
-        with pytest.raises(DenoiserError, match="6 of your photos"):
+        with pytest.raises(DenoiserError, match="6 photos from your network"):
             await run_as("a", hold(line, 1, done, opened, "one too many"))
         tasks += [run_as("b", hold(line, 1, done, opened, "b"))]
         await asyncio.sleep(0.01)

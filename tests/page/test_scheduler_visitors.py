@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from page_process import wait_for
-from visitor import BATCH, Visitor, number_of
+from visitor import BATCH, ONE, RUN, Visitor, number_of
 
 import denoiser
 
@@ -20,19 +20,19 @@ ATTACKER = "203.0.113.7"
 
 def test_what_is_cancelled_stops_and_what_was_waiting_is_never_started(tiny_page, photo, endless_network):
     page, url = tiny_page
-    tabs, number = [Visitor(url) for _ in range(4)], number_of(page, "run", "UploadButton", "State")
+    tabs, number = [Visitor(url) for _ in range(4)], number_of(page, *RUN)
     visitor = tabs[0]
     upload = visitor.upload(photo)[0]
-    events = [visitor.join(number, upload, None, True, 25, 100, VIEW)]
+    events = [visitor.join(number, upload, None, *ONE)]
     wait_for(lambda: "started" in endless_network.events)
-    events += [tab.join(number, upload, None, True, 25, 100, VIEW) for tab in tabs[1:]]
+    events += [tab.join(number, upload, None, *ONE) for tab in tabs[1:]]
     wait_for(lambda: len(page.service.network._turns) == len(tabs))
     for tab, event in reversed(list(zip(tabs, events, strict=True))):  # the one that runs is the last
         tab.cancel(number, event)
     wait_for(lambda: len(page.service.network._turns) == 0)
     wait_for(lambda: "stopped" in endless_network.events)
     endless_network.go_on.set()
-    assert visitor.ask(number, upload, None, True, 25, 100, VIEW).get("data")
+    assert visitor.denoise(number, upload).get("data")
     assert endless_network.events == ["opened", "started", "stopped", "opened", "started", "done"]
 
 
@@ -49,17 +49,17 @@ def test_a_program_that_cancels_stops_the_endpoint(tiny_page, photo, endless_net
 
 def test_who_waits_is_told_so(tiny_page, photo, endless_network):
     page, url = tiny_page
-    other, visitor, number = Visitor(url), Visitor(url), number_of(page, "run", "UploadButton", "State")
+    other, visitor, number = Visitor(url), Visitor(url), number_of(page, *RUN)
     upload = visitor.upload(photo)[0]
-    events = {other: other.join(number, upload, None, True, 25, 100, VIEW)}
+    events = {other: other.join(number, upload, None, *ONE)}
     wait_for(lambda: "started" in endless_network.events)
-    events[visitor] = visitor.join(number, upload, None, True, 25, 100, VIEW)
+    events[visitor] = visitor.join(number, upload, None, *ONE)
     told = threading.Event()
 
     def listen():
         with visitor.http.stream("GET", "/queue/data", params={"session_hash": visitor.session}) as lines:
             for line in lines.iter_lines():
-                if "Waiting for your turn: 1 other photo comes first." in line:
+                if "Waiting for your turn: 1 other photo is waiting or being denoised." in line:
                     told.set()
 
     threading.Thread(target=listen, daemon=True).start()
@@ -72,11 +72,11 @@ def test_who_waits_is_told_so(tiny_page, photo, endless_network):
 def test_who_leaves_while_waiting_is_not_worked_for(tiny_page, photo, endless_network):
     page, url = tiny_page
     busy, gone = Visitor(url), Visitor(url)
-    number = number_of(page, "run", "UploadButton", "State")
+    number = number_of(page, *RUN)
     upload = busy.upload(photo)[0]
-    event = busy.join(number, upload, None, True, 25, 100, VIEW)
+    event = busy.join(number, upload, None, *ONE)
     wait_for(lambda: "started" in endless_network.events)
-    gone.join(number, upload, None, True, 25, 100, VIEW)
+    gone.join(number, upload, None, *ONE)
     with gone.http.stream("GET", "/queue/data", params={"session_hash": gone.session}) as lines:
         next(lines.iter_lines())  # the visitor looks for a moment
     time.sleep(1)
@@ -99,15 +99,15 @@ def test_a_batch_that_nobody_listens_to_keeps_nobody_waiting(tiny_page, photo, e
 def test_who_takes_many_places_leaves_some_and_quick_things_go_on(tiny_page, photo, endless_network):
     page, url = tiny_page
     attacker, honest = Visitor(url, ATTACKER), Visitor(url)
-    number = number_of(page, "run", "UploadButton", "State")
+    number = number_of(page, *RUN)
     endless_network.go_on.set()
     upload = honest.upload(photo)[0]
-    assert honest.ask(number, upload, None, True, 25, 100, VIEW).get("data")
+    assert honest.denoise(number, upload).get("data")
     endless_network.go_on.clear()
     for attacker.session in map(str, range(60)):
-        attacker.join(number, upload, None, True, 25, 100, VIEW)
-    assert honest.ask(number_of(page, "show_again"), None, 50, VIEW).get("data")
-    assert honest.ask(number_of(page, "make_file"), None, 50, "PNG", 95, False).get("data")
+        attacker.join(number, upload, None, *ONE)
+    assert honest.ask(number_of(page, "show_again"), honest.key, 50, VIEW).get("data")
+    assert honest.ask(number_of(page, "make_file"), honest.key, 50, "PNG", 95, False).get("data")
     assert "complete" in honest.call("estimate_noise", upload)
 
 
@@ -123,6 +123,6 @@ def test_a_strength_that_is_set_holds_even_if_it_comes_before_auto_is_unticked(t
     page, url = tiny_page
     visitor, settings = Visitor(url), (100, "Before / after")
     upload = visitor.upload(photo)[0]
-    assert visitor.ask(number_of(page, "run", "UploadButton", "State"), upload, None, True, 25, *settings)["data"]
-    shown = visitor.ask(number_of(page, "run", "State"), None, None, True, 77, *settings)["data"]
+    key, path, *_ = visitor.denoise(number_of(page, *RUN), upload)["data"]
+    shown = visitor.ask(number_of(page, "run", "Textbox", "Textbox"), path, key, True, 77, *settings)["data"]
     assert any("Noise strength: 77 (Auto" in str(item) for item in shown)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from page_process import running_page, wait_for
 from PIL import ImageCms
-from visitor import BATCH, Visitor, named, number_of
+from visitor import BATCH, RUN, Visitor, named, number_of
 
 import app
 from denoiser import DenoiserError, ImageError, Photo
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(app.__file__).parent
 VIEW, FORMAT = "Before / after", "Like the upload"
 FILE_KINDS = ("UploadButton", "File", "Api")
+REFUSED = "Choose them again"  # whether it was there or not
 
 
 @pytest.fixture
@@ -46,12 +47,17 @@ def put(folder, name, size=10, age=0.0):
 
 def callbacks_for_files(page):
     """(number, inputs) of all callbacks that take a file; what else they take has a value that is fine."""
-    others = {"Checkbox": True, "Slider": 20, "Radio": VIEW, "State": None, "Dropdown": FORMAT}
+    others = {"Checkbox": True, "Slider": 20, "Radio": VIEW, "Textbox": None, "Dropdown": FORMAT}
     for number, callback in page.fns.items():
         kinds = [type(block).__name__ for block in callback.inputs]
-        if kinds and kinds[0] in FILE_KINDS:
+        if kinds and (kinds[0] in FILE_KINDS or (kinds[0] == "Textbox" and callback.name == "run")):
             rest = [20 if kind == "Api" else others[kind] for kind in kinds[1:]]
             yield number, kinds[0], rest
+
+
+def given(kind, file):
+    """A file as a component of that kind passes it on."""
+    return [file] if kind == "File" else file["path"] if kind == "Textbox" else file
 
 
 def test_nothing_but_an_upload_can_be_named_by_any_callback_in_any_way(tiny_page, photo, tmp_path):
@@ -60,7 +66,7 @@ def test_nothing_but_an_upload_can_be_named_by_any_callback_in_any_way(tiny_page
     upload = Path(visitor.upload(photo)[0]["path"])
     link, out = folder / "link.png", os.path.relpath(photo, folder)
     link.symlink_to(photo)
-    names = [photo, f"{folder}/{out}", f"{upload}/../../{out}", out, link, folder, "/dev/zero", "", "\0"]
+    names = [photo, f"{folder}/{out}", f"{upload}/../../{out}", out, link, folder, "/dev/zero", "/dev/nothing", "\0"]
     names += [
         "https://example.org/photo.png",
         f"{url}gradio_api/file={upload}",
@@ -68,13 +74,13 @@ def test_nothing_but_an_upload_can_be_named_by_any_callback_in_any_way(tiny_page
         "http://127.0.0.1/",
     ]
     callbacks = list(callbacks_for_files(page))
-    assert {kind for _, kind, _ in callbacks} == set(FILE_KINDS) and len(callbacks) == 6
+    assert {kind for _, kind, _ in callbacks} == {*FILE_KINDS, "Textbox"} and len(callbacks) == 10
     for number, kind, rest in callbacks:
         for name in names:
-            for meta in (True, False):
-                file = named(name, meta)
-                answer = visitor.ask(number, [file] if kind == "File" else file, *rest)
-                assert "hoose a photo first" in answer.get("error", ""), (number, name, meta, answer)
+            for meta in (True,) if kind == "Textbox" else (True, False):
+                answer = visitor.ask(number, given(kind, named(name, meta)), *rest)
+                assert REFUSED in str(answer), (number, name, meta, answer)
+                assert "error" in answer or kind == "File", (number, name, meta, answer)
     link.unlink()
 
 
@@ -83,13 +89,13 @@ def test_an_upload_can_be_named_by_every_callback(tiny_page, photo):
     visitor = Visitor(url)
     upload = visitor.upload(photo)[0]
     for number, kind, rest in callbacks_for_files(page):
-        answer = visitor.ask(number, [upload] if kind == "File" else upload, *rest)
+        answer = visitor.ask(number, given(kind, upload), *rest)
         assert answer.get("data"), (number, answer)
 
 
 @pytest.mark.parametrize("name", [None, 5, 1.5, [], {}, "", ".", "\0", "missing.png", "x" * 5000])
 def test_what_is_no_file_of_the_upload_folder_is_no_photo(folder, name):
-    with pytest.raises(ImageError, match="Choose a photo first"):
+    with pytest.raises(ImageError, match=REFUSED if name else "Choose a photo first"):
         uploads.photo_file(name)
 
 
@@ -119,12 +125,15 @@ def test_files_go_at_their_age_and_their_folders_with_them(folder, monkeypatch):
 
 def test_what_an_earlier_run_left_goes_but_not_what_another_one_needs(folder, monkeypatch):
     monkeypatch.setenv("DENOISER_KEEP_MINUTES", "0.001")
-    left, other, foreign = (folder.with_name(name) for name in (f"{uploads.PREFIX}a", f"{uploads.PREFIX}b", "x-a"))
-    for place, minutes in {left: 31, other: 29, foreign: 31}.items():
+    names = [f"{uploads.PREFIX}left", f"{uploads.PREFIX}other", f"{uploads.PREFIX}backup", "x-left"]
+    left, other, unmarked, foreign = places = [folder.with_name(name) for name in names]
+    for place in places:
         put(place, "photo.png")
-        os.utime(place, (time.time() - 60 * minutes,) * 2)
+        if place != unmarked:
+            put(place, uploads.MARKER)
+        os.utime(place, (time.time() - 60 * (29 if place == other else 31),) * 2)
     uploads.sweep()
-    assert not left.exists() and other.exists() and foreign.exists()
+    assert not left.exists() and other.exists() and unmarked.exists() and foreign.exists()
     monkeypatch.setenv("DENOISER_KEEP_MINUTES", "600")
     assert uploads.sweep_seconds() < uploads.ALIVE_SECONDS / 2
 
@@ -142,9 +151,9 @@ def test_nothing_of_any_tab_is_left_after_the_period(tiny_page, photo, monkeypat
     visitor, folder = Visitor(url), uploads.upload_folder()
     upload = visitor.upload(photo)[0]
     key_of_many = number_of(page, "run", "File")
-    visitor.ask(number_of(page, "run", "UploadButton", "State"), upload, None, True, 25, 100, VIEW)
-    visitor.ask(number_of(page, "show_again"), None, 40, "What was removed")
-    visitor.ask(number_of(page, "make_file"), None, 40, "TIFF", 95, False)
+    visitor.denoise(number_of(page, *RUN), upload)
+    visitor.ask(number_of(page, "show_again"), visitor.key, 40, "What was removed")
+    visitor.ask(number_of(page, "make_file"), visitor.key, 40, "TIFF", 95, False)
     visitor.ask(key_of_many, [upload, upload], *BATCH)
     visitor.ask(number_of(page, "run", "UploadButton", "Slider"), upload, 25)
     for endpoint, data in {"denoise": [None], "add_noise": [20, 1]}.items():
@@ -160,18 +169,28 @@ def test_nothing_of_any_tab_is_left_after_the_period(tiny_page, photo, monkeypat
 
 def test_the_page_sweeps_by_itself_and_leaves_nothing_when_it_ends(tmp_path, photo):
     left = put(tmp_path, f"{uploads.PREFIX}of-an-earlier-run/photo.png")
+    put(left.parent, uploads.MARKER)
     os.utime(left.parent, (0, 0))
     with running_page(GRADIO_TEMP_DIR=tmp_path, DENOISER_KEEP_MINUTES=0.05) as (url, process):
         wait_for(lambda: not left.parent.exists())
         upload = Path(Visitor(url).upload(photo)[0]["path"])
         assert upload.exists() and upload.is_relative_to(tmp_path)
         folder = tmp_path / upload.relative_to(tmp_path).parts[0]
-        assert folder.stat().st_mode & 0o077 == 0
+        assert folder.stat().st_mode & 0o077 == 0 and (folder / uploads.MARKER).exists()
         wait_for(lambda: not upload.exists())
         Visitor(url).upload(photo)
         process.send_signal(signal.SIGTERM)
         process.wait(20)
         assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [("60", "an hour"), ("120", "2 hours"), ("90", "90 minutes"), ("1", "1 minute"), ("0.25", "0.25 minutes")],
+)
+def test_the_period_is_said_in_words(monkeypatch, minutes, words):
+    monkeypatch.setenv("DENOISER_KEEP_MINUTES", minutes)
+    assert uploads.keep_words() == words and f"after {words}, or" in uploads.gone()
 
 
 # --- how much room -----------------------------------------------------------------------------------------------
@@ -208,15 +227,15 @@ def test_uploads_and_results_make_room_by_themselves(tiny_page, photo, monkeypat
     page, url = tiny_page
     monkeypatch.setenv("DENOISER_DISK_GB", "0.004")
     visitor, folder = Visitor(url), uploads.upload_folder()
-    number, upload = number_of(page, "run", "UploadButton", "State"), visitor.upload(photo)[0]
-    visitor.ask(number, upload, None, True, 25, 100, VIEW)
+    number, upload = number_of(page, *RUN), visitor.upload(photo)[0]
+    visitor.denoise(number, upload)
     for amount in range(20):
-        assert visitor.ask(number_of(page, "show_again"), None, amount, VIEW).get("data")
-        assert visitor.ask(number_of(page, "make_file"), None, amount, "TIFF", 95, False).get("data")
+        assert visitor.ask(number_of(page, "show_again"), visitor.key, amount, VIEW).get("data")
+        assert visitor.ask(number_of(page, "make_file"), visitor.key, amount, "TIFF", 95, False).get("data")
     files = [path for path in folder.rglob("*") if path.is_file() and "examples" not in path.parts]
     assert 5 < len(files) <= 4e6 / uploads.FILE_COST + 1
     shutil.copy(photo, photo.with_name("another.png"))
-    assert visitor.ask(number, visitor.upload(photo.with_name("another.png"))[0], None, True, 25, 100, VIEW).get("data")
+    assert visitor.denoise(number, visitor.upload(photo.with_name("another.png"))[0]).get("data")
 
 
 # --- what gets lost ----------------------------------------------------------------------------------------------

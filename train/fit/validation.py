@@ -192,7 +192,7 @@ def data_name(source: str) -> str:
     """Return the name of a --data source without its local path; a folder named like a keyword ends in a slash."""
     if source in KEYWORDS or source.startswith(HUB):
         return source
-    name = Path(source).resolve().name
+    name = os.path.basename(os.path.abspath(source))
     return f"{name}/" if name in KEYWORDS else name
 
 

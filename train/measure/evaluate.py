@@ -12,6 +12,7 @@ twin are measured as they are.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def load_photos(folder: Path, grey: bool = False) -> tuple[str, list[np.ndarray]
 
 def set_name(folder: Path, grey: bool = False) -> str:
     """Return the name of the set of photos in a folder, by which its results are kept."""
-    return folder.resolve().name + ("-grey" if grey else "")
+    return os.path.basename(os.path.abspath(folder)) + ("-grey" if grey else "")
 
 
 def check_names(*kinds: Sequence[Path]) -> None:
