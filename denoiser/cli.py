@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
                 failed(error)
             bar.update()
     if failures:
-        say(f"{len(failures)} of {total} photos failed")
+        say(f"{len(failures)} of {total} failed")
     return FAILED if failures else 0
 
 

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from . import colour
 from .atomic_write import atomic_write
-from .errors import LIBRARY_ERRORS, ImageError
+from .errors import LIBRARY_ERRORS, ImageError, printable
 from .header_budget import MAX_METADATA_BYTES
 from .input_formats import MODES_16BIT, PhotoFile, as_path, open_photo_file
 from .metadata import (
@@ -47,6 +47,7 @@ _LEFT_OUT = {
     "channels": "The extra channels of {} were left out.",
 }
 _SAMPLES_PER_PIXEL, _IPTC_TAG, _IPTC_RESOURCE = 277, 33723, 0x0404
+_LONGEST_NAME, _MOST_NAMES = 79, 5  # of the texts of a PNG; its standard allows names of 79 characters
 # Texts of a PNG that are read as EXIF or XMP, or only say which program wrote the file, and when.
 _UNTOLD_TEXTS = re.compile(r"XML:com\.adobe\.xmp|Raw profile type (exif|xmp)|Software|date:\w+")
 
@@ -61,9 +62,9 @@ def open_image(path: str | os.PathLike[str]) -> Photo:
     """Read a photo, turned upright by its EXIF orientation. Of an animation or multi-page file, read the first frame.
 
     Grey files, including 1-bit ones, give pixels of shape (H, W), and all others (H, W, 3); 16-bit files give uint16.
-    CMYK is converted to sRGB, using its profile if it has one. Colours described without an ICC profile get one. An ICC
-    profile that doesn't fit the pixels and EXIF that can't be parsed are left out silently; the notes of the photo say
-    what else was left out.
+    CMYK and Lab are converted to sRGB, CMYK by its profile if it has one. Colours described without an ICC profile get
+    one. An ICC profile that doesn't fit the pixels and EXIF that can't be parsed are left out silently; the photo's notes
+    say what else was left out or converted.
 
     Raises ImageError if the file is missing, empty, damaged, too large or not a supported format.
     """
@@ -154,8 +155,9 @@ def _changes(image: Image.Image) -> list[str]:
         sentences.append(f"The colours of {{}} were converted from {image.mode} to sRGB.")
     texts = [name for name in getattr(image, "text", ()) if not _UNTOLD_TEXTS.fullmatch(name)]
     if texts:
-        names = ", ".join(texts).replace("{", "{{").replace("}", "}}")
-        sentences.append(f"The texts of {{}} were left out: {names}.")
+        names = [printable(name[:_LONGEST_NAME]) for name in texts[:_MOST_NAMES]]
+        named = ", ".join(names + ["…"] * (len(texts) > _MOST_NAMES)).replace("{", "{{").replace("}", "}}")
+        sentences.append(f"The texts of {{}} were left out: {named}.")
     resources = image.info.get("photoshop", {})
     if _IPTC_RESOURCE in resources or (image.format == "TIFF" and _IPTC_TAG in image.getexif()):
         sentences.append("The IPTC metadata of {} was left out.")

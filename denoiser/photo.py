@@ -19,8 +19,8 @@ class Photo:
     icc_profile: an ICC profile for the pixels; None means sRGB.
     exif: an EXIF block without Orientation.
     xmp: an XMP packet without Orientation.
-    is_part: whether the file holds more (frames, pages, layers, a video) that overwriting it would lose.
-    notes: sentences for the user on what was left out of the photo.
+    is_part: whether overwriting the file would lose more that is in it: frames, pages, layers, extra channels, a video.
+    notes: sentences for the user on what was left out or converted.
 
     Raises ImageError if pixels or alpha have another shape or dtype.
     """

@@ -176,8 +176,10 @@ def _load(config_path: Path, tensors_path: Path, source: str, revision: str | No
                 raise WeightsError(f"{source} has no {path.name}. It is not a model of this project.")
             _check_size(path.name, source, path.stat().st_size, LIMITS[path.name])
         config, about = _read_config(config_path, source)
+        with tensors_path.open("rb"):
+            pass  # an error here is one of the file system, and not of the tensors
     except OSError as error:
-        raise WeightsError(f"{source} can't be read: {error.strerror}.") from error
+        raise WeightsError(f"{source} can't be read: {error.strerror or error}.") from error
     with torch.device("meta"):  # no memory is used until the file is known to fit
         model = DenoisingAutoencoder(config).eval()
     try:

@@ -58,8 +58,8 @@ def config_from_flags(values: dict[str, Any]) -> TrainConfig:
     if not resume or not earlier.is_file():
         return replace(RECIPES[recipe], **given)
     try:
-        saved = json.loads(earlier.read_bytes())
-    except (OSError, ValueError) as error:
+        saved = dict(json.loads(earlier.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{earlier} can't be read; delete it and resume with the flags that the run started with"
         ) from error

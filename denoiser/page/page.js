@@ -122,7 +122,7 @@ const removeWithNextText = note => {
     observer.disconnect();
     note.remove();
   });
-  observer.observe(note.parentElement, {childList: true, subtree: true});
+  observer.observe(note.closest('.block'), {childList: true, subtree: true});  // where an error shows, too
 };
 const send = window.fetch;
 window.fetch = async (address, options) => {

@@ -31,8 +31,8 @@ ALIVE_SECONDS = 1800  # every running page sweeps more often than this
 SWEEP_SECONDS = 300
 NO_PHOTO = "Choose a photo first."
 GONE = (
-    "Your photos have been deleted, as they are after {}, or earlier if the server restarts or its disk is full. "
-    "Choose them again."
+    "The server doesn't have these photos. "
+    "Uploads are deleted after {}, or earlier if it restarts or its disk is full. Choose them again."
 )
 _SWEEPING = threading.Lock()
 

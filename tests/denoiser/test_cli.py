@@ -178,7 +178,7 @@ def test_a_name_that_is_too_long_does_not_stop_the_rest(photo, tmp_path, printed
     assert main([str(tmp_path / ("x" * 300 + ".png")), str(photo), "-o", str(out), "--level", "0"]) == 1
     assert [path.name for path in out.iterdir()] == ["photo.png"]
     [failed, summary] = printed_lines()
-    assert "File name too long" in failed and summary == "1 of 2 photos failed"
+    assert "File name too long" in failed and summary == "1 of 2 failed"
     assert main([str(photo), "-o", str(tmp_path / ("x" * 300 + ".png")), "--level", "0"]) == 1
     assert "File name too long" in printed_lines()[0]
 
@@ -195,9 +195,9 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_rest(photo, tmp_path, pr
     monkeypatch.setattr(Path, "iterdir", iterdir)  # because root may read every folder
     assert main([str(locked), str(photo), "-o", str(tmp_path / "out"), "--level", "0"]) == 1
     assert (tmp_path / "out" / "photo.png").exists()
-    assert printed_lines() == [f"failed: {str(locked)!r} can't be used: Permission denied.", "1 of 2 photos failed"]
+    assert printed_lines() == [f"failed: {str(locked)!r} can't be used: Permission denied.", "1 of 2 failed"]
     assert main([str(locked), "-o", str(tmp_path / "other")]) == 1
-    assert printed_lines()[-1] == "1 of 1 photos failed" and not (tmp_path / "other").exists()
+    assert printed_lines()[-1] == "1 of 1 failed" and not (tmp_path / "other").exists()
 
 
 def test_an_output_folder_that_cannot_be_used_fails_photo_by_photo(photo, tmp_path, printed_lines, monkeypatch):

@@ -3,6 +3,7 @@
 import io
 import struct
 import time
+import zlib
 from itertools import product
 
 import numpy as np
@@ -127,6 +128,20 @@ def test_texts_of_a_png_are_left_out_with_a_note_unless_a_program_wrote_them_by_
         info.add_text(name, "words")
     Image.fromarray(PIXELS).save(tmp_path / "x.png", pnginfo=info)
     assert open_image(tmp_path / "x.png").notes == ("The texts of 'x.png' were left out: parameters, {x}.",)
+
+
+def test_the_note_on_texts_of_a_png_is_short_whatever_they_are_called(tmp_path):
+    png = io.BytesIO()
+    Image.fromarray(PIXELS).save(png, "PNG")
+    start, rest = png.getvalue()[:33], png.getvalue()[33:]
+    names = [b"x" * 3_000_000, b"new\nline", *(b"text %d" % number for number in range(1000))]
+    (tmp_path / "x.png").write_bytes(start + b"".join(png_chunk(b"tEXt", name) for name in names) + rest)
+    [note] = open_image(tmp_path / "x.png").notes
+    assert len(note) < 300 and note.isprintable() and note.endswith(", ….")
+
+
+def png_chunk(kind, content):
+    return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", zlib.crc32(kind + content))
 
 
 def test_iptc_is_left_out_with_a_note(tmp_path):

@@ -108,7 +108,7 @@ def test_an_upload_says_so_and_gives_way_to_what_is_chosen_next(page, network, r
     choose(page, blue)
     wait_until(page, lambda: len(sent) == 4)
     sent[3].fulfill(status=500)
-    page.locator("#details", has_text="80×80 pixels").wait_for()
+    page.locator("#details").get_by_text("80×80 pixels").wait_for()
     assert page.evaluate(leave)
     for late in (sent[0], sent[2]):
         with contextlib.suppress(Error):  # the browser has given it up

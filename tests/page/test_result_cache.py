@@ -64,7 +64,7 @@ def test_the_page_says_that_a_result_is_no_longer_held(tiny_page, photo, monkeyp
     assert other.ask(amount, other.key, 50, VIEW).get("data")
     Path(upload["path"]).unlink()
     again = visitor.ask(number_of(page, "run", "Textbox", "Textbox"), upload["path"], visitor.key, *ONE)
-    assert "have been deleted, as they are after an hour" in again["error"]
+    assert "Uploads are deleted after an hour" in again["error"]
 
 
 def test_amounts_are_whole_and_nothing_is_written_twice(tiny_page, photo):

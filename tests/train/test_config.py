@@ -191,9 +191,10 @@ def test_a_run_is_resumed_with_its_own_settings_and_those_given(tmp_path):
     assert parse(*flags) == replace(run, resume="latest")
     assert parse(*flags, "--seed", "4", "--data", "bsds500") == replace(run, resume="latest", seed=4, data=("bsds500",))
     assert parse(*flags[1:]) == replace(RECIPES["photo"], output_dir=str(tmp_path))  # only --resume does so
-    (tmp_path / "train.json").write_text("")
-    with pytest.raises(ConfigError, match=r"train\.json can't be read; delete it"):
-        parse(*flags)
+    for damaged in ("", "null"):
+        (tmp_path / "train.json").write_text(damaged)
+        with pytest.raises(ConfigError, match=r"train\.json can't be read; delete it"):
+            parse(*flags)
 
 
 def test_a_run_is_resumed_from_a_checkpoint_in_its_folder_unless_another_is_given(tmp_path):

@@ -137,7 +137,9 @@ def push_weights(output: Path, repo: str) -> None:
         write_card(folder)
         tqdm.write(f"pushed: {push(folder, repo).url}")
     except (ConfigError, DenoiserError, OSError) as error:
-        tqdm.write(f"not pushed: {error}. The weights are in {folder}: python -m train push {folder} --repo {repo}")
+        tqdm.write(
+            f"not pushed: {str(error).rstrip('.')}. The weights are in {folder}: python -m train push {folder} --repo {repo}"
+        )
 
 
 def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoencoder | None = None) -> Run:

@@ -24,7 +24,7 @@ from ..files import write_file
 from ..measure.compare import compare, middle
 from ..measure.evaluate import exponential_version, noisy_version
 from ..measure.results import LEVELS
-from ..publish.card import forget_card
+from ..publish.card import DATA_TERMS, forget_card
 from .checkpoint import Run, best_effort
 from .distributed import World
 
@@ -149,8 +149,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Read the lines of a run's log, except for damaged ones."""
     found = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
-        with suppress(ValueError):
-            found.append(json.loads(line))
+        with suppress(ValueError, TypeError):
+            found.append(dict(json.loads(line)))
     return found
 
 
@@ -189,11 +189,11 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
 
 
 def data_name(source: str) -> str:
-    """Return the name of a --data source without its local path; a folder named like a keyword ends in a slash."""
+    """Return the name of a --data source without its local path; a folder named like known data ends in a slash."""
     if source in KEYWORDS or source.startswith(HUB):
         return source
     name = os.path.basename(os.path.abspath(source))
-    return f"{name}/" if name in KEYWORDS else name
+    return f"{name}/" if name in DATA_TERMS else name
 
 
 def save_grid(denoiser: Denoiser, photos: list[np.ndarray], path: Path) -> None:

@@ -112,7 +112,7 @@ def test_weights_are_kept_only_if_they_are_the_best_so_far(tmp_path, best):
 
 def test_damaged_lines_of_the_log_are_left_out_and_a_missing_log_gives_no_curve(tmp_path):
     log = tmp_path / "metrics.jsonl"
-    log.write_bytes(b'{"step": 3}\n{"step": 6, "ps{"step": 9}\n\x00\x00\n\n{"step": 12}')
+    log.write_bytes(b'{"step": 3}\n5\n{"step": 6, "ps{"step": 9}\n\x00\x00\n\n{"step": 12}')
     assert validation.read_metrics(log) == [{"step": 3}, {"step": 12}]
     assert validation.read_metrics(tmp_path / "gone") == []
     draw_curve([], tmp_path / "curve.png")
@@ -140,7 +140,7 @@ def test_a_line_that_cannot_be_written_leaves_the_log_whole(tmp_path, monkeypatc
 def test_the_data_is_recorded_without_its_path_and_a_folder_is_not_taken_for_a_keyword(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"bsds400": "bsds400", "hub:user/set": "hub:user/set", "my/photos": "photos", ".": tmp_path.name}
-    names |= {"renders/synthetic": "synthetic/", "./bsds400": "bsds400/"}
+    names |= {"renders/synthetic": "synthetic/", "./bsds400": "bsds400/", "my/photos_open": "photos_open/"}
     assert {source: validation.data_name(source) for source in names} == names
 
 
