@@ -137,9 +137,8 @@ def push_weights(output: Path, repo: str) -> None:
         write_card(folder)
         tqdm.write(f"pushed: {push(folder, repo).url}")
     except (ConfigError, DenoiserError, OSError) as error:
-        tqdm.write(
-            f"not pushed: {str(error).rstrip('.')}. The weights are in {folder}: python -m train push {folder} --repo {repo}"
-        )
+        reason = str(error).rstrip(".")
+        tqdm.write(f"not pushed: {reason}. The weights are in {folder}: python -m train push {folder} --repo {repo}")
 
 
 def start_run(config: TrainConfig, device: torch.device, model: DenoisingAutoencoder | None = None) -> Run:
