@@ -63,8 +63,8 @@ def open_image(path: str | os.PathLike[str]) -> Photo:
 
     Grey files, including 1-bit ones, give pixels of shape (H, W), and all others (H, W, 3); 16-bit files give uint16.
     CMYK and Lab are converted to sRGB, CMYK by its profile if it has one. Colours described without an ICC profile get
-    one. An ICC profile that doesn't fit the pixels and EXIF that can't be parsed are left out silently. The notes of the
-    photo say what else was left out or converted.
+    one. Profiles that don't fit the pixels and EXIF that can't be parsed are left out silently. The notes of the photo
+    say what else was left out or converted.
 
     Raises ImageError if the file is missing, empty, damaged, too large or not a supported format.
     """
