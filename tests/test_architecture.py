@@ -56,6 +56,7 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Every module that a file imports, also inside functions, as dotted names; "from . import x" is package.x."""
     found = set()

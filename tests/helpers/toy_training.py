@@ -5,6 +5,8 @@
 
 import importlib
 import json
+import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import sys
@@ -105,13 +107,30 @@ def kill_at(module_name: str, function: str, count: str) -> None:
     setattr(module, function, counted)
 
 
-def run_toy(arguments: list[str], kill: str = "") -> None:
-    """Run the command with the toy network in this process and exit; `kill` is "MODULE FUNCTION COUNT", for kill_at."""
+def run_toy(arguments: list[str], kill: str = "", output: Path | None = None, **environment: str) -> None:
+    """Run the command with the toy network in this process and exit.
+
+    `kill` is "MODULE FUNCTION COUNT", for kill_at; what is printed goes to the file `output`.
+    """
+    os.environ.update(environment)
     torch.set_num_threads(1)
     loop.NETWORKS["residual"] = TINY
     if kill:
         kill_at(*kill.split())
+    if output:
+        sys.stdout = open(output, "w", buffering=1)  # noqa: SIM115 - until the process ends
     sys.exit(main(arguments))
+
+
+def start_toy(
+    arguments: list[str], kill: str = "", output: Path | None = None, **environment: str
+) -> multiprocessing.process.BaseProcess:
+    """Start run_toy in another process, forked after the slow imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train.__main__", "torch._dynamo"])
+    process = context.Process(target=run_toy, args=(arguments, kill, output), kwargs=environment)
+    process.start()
+    return process
 
 
 CPU = torch.device("cpu")

@@ -1,6 +1,5 @@
 """The page in a real browser: each thing that a visitor comes for."""
 
-import time
 import zipfile
 
 import numpy as np
@@ -100,31 +99,6 @@ def test_the_format_of_the_download_can_be_chosen(page, noisy_file, tmp_path):
     assert file.name == "holiday-denoised.jpg" and file.read_bytes()[:3] == b"\xff\xd8\xff"
 
 
-def test_cancel_stops_between_two_tiles_and_frees_the_model(page, noisy_file, model, monkeypatch):
-    state = []
-
-    def endless(photo, level=None):
-        try:
-            for done in range(1, 10_000):
-                time.sleep(0.05)
-                yield done, 10_000
-        finally:
-            state.append("stopped")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(model, "by_tile", endless)
-        choose(page, noisy_file)
-        page.get_by_text("s left").wait_for(timeout=30_000)
-        page.locator("#cancel").click()
-        for _ in range(100):
-            page.wait_for_timeout(50)
-            if state:
-                break
-        assert state == ["stopped"]
-    page.locator("#denoise").click()
-    page.get_by_text("Noise strength: Auto (about").wait_for(timeout=60_000)
-
-
 def test_of_many_photos_a_bad_one_is_named_and_the_rest_is_in_the_zip(page, noisy_file, model, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("not a photo")
@@ -191,18 +165,3 @@ def test_the_name_of_a_licence_is_shown_as_it_is_written(page):
     notice = page.locator("#notice")
     assert notice.inner_text() == f"Running on the test's weights, under {' '.join(LICENSE.split())}."
     assert notice.locator("img, form, input, a, h1, code, em, del, table, .katex").count() == 0
-
-
-def test_an_example_is_one_click(page):
-    page.locator("#examples-noisy button").first.click()
-    page.get_by_text("Noise strength: Auto (about").wait_for(timeout=60_000)
-    page.locator("#result img").nth(1).wait_for()
-
-
-def test_no_photo_and_bad_photos_get_a_message(page, tmp_path):
-    fake = tmp_path / "fake.jpg"
-    fake.write_text("not a photo")
-    choose(page, fake)
-    page.locator("#details", has_text="is not a JPEG").wait_for()
-    page.locator("#denoise").click()
-    page.get_by_text("Choose a photo first.").wait_for()

@@ -121,10 +121,15 @@ def test_after_cancel_the_next_photo_is_computed(page, network, red, blue):
     network.held = True
     choose(page, red)
     wait_until(page, lambda: network.runs)
+    page.get_by_text("s left").wait_for()
     page.locator("#cancel").click()
     page.get_by_text("Cancelled. Press Denoise").wait_for()
-    assert network.stopped == 1 and page.locator("#result img").count() == 0
+    wait_until(page, lambda: network.stopped == 1)
+    assert page.locator("#result img").count() == 0
     network.held = False
+    page.locator("#denoise").click()
+    finished(page)
+    assert downloaded(page).suggested_filename == "red-denoised.png"
     choose(page, blue)
     finished(page)
     assert downloaded(page).suggested_filename == "blue-denoised.png"
@@ -136,6 +141,8 @@ def test_a_bad_file_leaves_nothing_of_the_photo_before_it(page, red):
     page.locator("#details", has_text="is not a JPEG").wait_for()
     assert page.locator("#result img").count() == 0
     expect(page.locator("#download")).to_be_disabled()
+    page.locator("#denoise").click()
+    page.get_by_text("Choose a photo first.").wait_for()
 
 
 def test_a_photo_that_is_chosen_again_is_shown_again(page, network, red):

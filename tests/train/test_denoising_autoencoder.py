@@ -41,10 +41,11 @@ def test_the_notebook_runs_without_a_network_and_psnr_rises(notebook, tmp_path, 
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # whatever is fetched fails
     changes = {
         'checkout / "runs" / "notebook"': f"Path({str(tmp_path)!r})",
-        "STEPS = 300": "STEPS = 14",
+        "STEPS = 300": "STEPS = 16",
         "max(1, STEPS // 5)": "STEPS",
         "validation_photos=6": "validation_photos=2",
-        "import denoiser\n": "import denoiser, train.data.photo_files as files\nfiles.SYNTHETIC_COUNT = 4\n",
+        "import denoiser\n": "import denoiser, train.data.photo_files as files\n"
+        "files.SYNTHETIC_COUNT, files.SYNTHETIC_VALIDATION, files.SYNTHETIC_SIDE = 4, 2, 96\n",
     }
     for given, tried in changes.items():
         [cell] = [cell for cell in notebook.cells if cell.cell_type == "code" and given in cell.source]

@@ -1,5 +1,6 @@
 """Several processes train like one: the same weights for the same crops, one writer, one clock."""
 
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_training import TOY, flags, newest_state, tensors_of
+from toy_training import TOY, flags, newest_state, start_toy, tensors_of
 
 from train.fit import loop, validation
 from train.fit.distributed import World
@@ -24,16 +25,30 @@ def torchrun(run, *more):
     return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
+def two_processes(run, folder, *more):
+    """Run the command in the processes that torchrun would start, with what it tells them; return what they print."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"WORLD_SIZE": str(PROCESSES), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    ranks = [str(rank) for rank in range(PROCESSES)]
+    arguments = ["fit", *flags(run), *more]
+    started = [start_toy(arguments, output=folder / rank, RANK=rank, LOCAL_RANK=rank, **place) for rank in ranks]
+    for process in started:
+        process.join(240)
+    assert [process.exitcode for process in started] == [0] * PROCESSES
+    return "".join((folder / rank).read_text() for rank in ranks)
+
+
 def test_two_processes_reach_the_weights_of_one_with_the_same_crops(toy_run, tmp_path):
     """One process averages the gradients of two batches, two processes those of one each. Then both resume."""
     two = replace(toy_run, validation_photos=3, val=toy_run.data[0], mixed_precision="no")
     one = replace(two, output_dir=str(tmp_path / "one"), gradient_accumulation_steps=PROCESSES)
     loop.fit(replace(one, steps=6))
     loop.fit(replace(one, resume="latest"))
-    for extra in (["--steps", "6"], ["--resume"]):
-        ended = torchrun(two, *extra)
-        assert ended.returncode == 0, ended.stderr
-        assert ended.stdout.count("photos to train on") == 1
+    ended = torchrun(two, "--steps", "6")
+    assert ended.returncode == 0, ended.stderr
+    printed = [ended.stdout, two_processes(two, tmp_path, "--resume")]
+    assert [text.count("photos to train on") for text in printed] == [1, 1]
     ours, expected = newest_state(two), newest_state(one)
     assert ours["counters"]["crops"] == expected["counters"]["crops"] == 12 * 4 * PROCESSES
     for name, value in tensors_of(expected).items():

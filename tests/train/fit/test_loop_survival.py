@@ -1,11 +1,9 @@
 """Long runs survive kill -9, damaged and missing checkpoints, a full disk, NaN gradients and Ctrl-C."""
 
 import json
-import multiprocessing
+import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_training import TOY, flags, newest_state, run_toy, tensors_of
+from toy_training import flags, newest_state, start_toy, tensors_of
 
 import denoiser
 from train.__main__ import main
@@ -28,11 +26,8 @@ SIGKILLED = -signal.SIGKILL
 
 
 def exit_code(toy_run, kill=""):
-    """Run the command in another process, forked after the slow imports, and return its exit code."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train.__main__", "torch._dynamo"])
-    process = context.Process(target=run_toy, args=(["fit", *flags(toy_run)], kill))
-    process.start()
+    """Run the command in another process and return its exit code."""
+    process = start_toy(["fit", *flags(toy_run)], kill)
     process.join(120)
     return process.exitcode
 
@@ -64,19 +59,17 @@ def test_a_run_killed_again_and_again_ends_like_an_uninterrupted_one(toy_run, tm
     ]
 
 
-def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(toy_run):
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(toy_run, tmp_path):
     endless = replace(toy_run, steps=1_000_000, validation_steps=1_000_000, checkpointing_steps=1_000_000)
-    running = subprocess.Popen(
-        [sys.executable, str(TOY), "fit", *flags(endless)],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    running = start_toy(["fit", *flags(endless)], output=tmp_path / "printed")
     while not (Path(toy_run.output_dir) / "train.json").exists():
-        assert running.poll() is None, running.stderr.read()
+        assert running.is_alive()
         time.sleep(0.1)
     time.sleep(0.5)
-    running.send_signal(signal.SIGINT)
-    out, _ = running.communicate(timeout=120)
-    assert running.returncode == 130
+    os.kill(running.pid, signal.SIGINT)
+    running.join(120)
+    assert running.exitcode == 130
+    out = (tmp_path / "printed").read_text()
     [saved] = checkpoint.find_checkpoints(Path(toy_run.output_dir))
     done = checkpoint.step_of(saved)
     assert (
