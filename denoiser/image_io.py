@@ -46,7 +46,7 @@ _LEFT_OUT = {
     "layers": "The layers of {} were left out.",
     "channels": "The extra channels of {} were left out.",
 }
-_SAMPLES_PER_PIXEL, _IPTC_TAG, _IPTC_RESOURCE = 277, 33723, 0x0404
+_IPTC_RESOURCE = 0x0404  # in the Photoshop block of a JPEG
 _LONGEST_NAME, _MOST_NAMES = 79, 5  # of the texts of a PNG; its standard allows names of 79 characters
 # Texts of a PNG that are read as EXIF or XMP, or only say which program wrote the file, and when.
 _UNTOLD_TEXTS = re.compile(r"XML:com\.adobe\.xmp|Raw profile type (exif|xmp)|Software|date:\w+")
@@ -145,7 +145,7 @@ def _has_extra_channels(image: Image.Image, pixels: np.ndarray, alpha: np.ndarra
     if image.format != "TIFF":
         return False
     colours = 4 if image.mode == "CMYK" else 1 if pixels.ndim == 2 else 3
-    return image.getexif().get(_SAMPLES_PER_PIXEL, 1) > colours + (alpha is not None)
+    return image.getexif().get(ExifTags.Base.SamplesPerPixel, 1) > colours + (alpha is not None)
 
 
 def _changes(image: Image.Image) -> list[str]:
@@ -159,7 +159,7 @@ def _changes(image: Image.Image) -> list[str]:
         named = ", ".join(names + ["…"] * (len(texts) > _MOST_NAMES)).replace("{", "{{").replace("}", "}}")
         sentences.append(f"The texts of {{}} were left out: {named}.")
     resources = image.info.get("photoshop", {})
-    if _IPTC_RESOURCE in resources or (image.format == "TIFF" and _IPTC_TAG in image.getexif()):
+    if _IPTC_RESOURCE in resources or (image.format == "TIFF" and ExifTags.Base.IPTCNAA in image.getexif()):
         sentences.append("The IPTC metadata of {} was left out.")
     return sentences
 
